@@ -1,0 +1,58 @@
+# Everything a developer types. `make` alone lists the targets.
+SHELL := /bin/bash
+PYTHON ?= $(shell for p in python3.13 python3.12 python3.11 python3; do command -v $$p >/dev/null && $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' && { echo $$p; break; }; done)
+VENV := .venv
+PY := $(VENV)/bin/python
+STAMP := $(VENV)/.installed
+CONTEXT ?=
+ARGS ?=
+
+.PHONY: help setup demo test unit lint cluster cluster-down images crds bench completion clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+
+setup: $(STAMP) ## create .venv with the package and its locked tools
+
+$(STAMP): pyproject.toml tools/locks/dev.txt
+	@test -n "$(PYTHON)" || { echo "Python 3.11 or newer is needed (apt-get install python3)"; exit 1; }
+	@echo "==> Python environment in $(VENV) ($$($(PYTHON) --version))"
+	@$(PYTHON) -m venv $(VENV) 2>/dev/null || { echo "    installing python3-venv"; apt-get install -y -qq python3-venv >/dev/null && $(PYTHON) -m venv $(VENV); }
+	@$(PY) -m pip install -q --disable-pip-version-check -r tools/locks/dev.txt
+	@$(PY) -m pip install -q --disable-pip-version-check --no-deps -e .
+	@touch $(STAMP)
+
+demo: $(STAMP) ## the main job, end to end (CONTEXT=name: on your own cluster; ARGS="--keep --report FILE")
+	@$(PY) -m tools.demo $(if $(CONTEXT),--context $(CONTEXT)) $(ARGS)
+
+test: lint ## all tests: lint, unit, sidecar, simulator with real SDKs, real Kubernetes node
+	@$(PY) -m pytest $(ARGS)
+
+unit: $(STAMP) ## only the tests without I/O (seconds)
+	@$(PY) -m pytest tests/unit $(ARGS)
+
+lint: $(STAMP) ## ruff, mypy --strict, layers
+	@$(VENV)/bin/ruff check .
+	@$(VENV)/bin/mypy operator tools bench
+	@$(VENV)/bin/lint-imports --no-cache >/dev/null || $(VENV)/bin/lint-imports --no-cache
+
+cluster: $(STAMP) ## a real one-node Kubernetes on this machine
+	@$(PY) -m tools.localcluster up
+
+cluster-down: ## end it; nothing stays behind
+	@$(or $(wildcard $(PY)),$(PYTHON)) -m tools.localcluster down
+
+images: $(STAMP) ## build the OCI archives
+	@$(PY) -m tools.images
+
+crds: $(STAMP) ## regenerate crds/ from the models
+	@$(PY) -m claudeops.api.generate crds
+
+bench: $(STAMP) ## the measured figures of bench/README.md
+	@$(PY) -m bench
+
+completion: ## print the line that switches on shell completion
+	@echo 'eval "$$($(CURDIR)/$(VENV)/bin/register-python-argcomplete claudeops)"'
+
+clean: cluster-down ## remove the environment (caches under ~/.cache/claudeops stay)
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

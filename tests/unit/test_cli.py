@@ -1,0 +1,55 @@
+"""`claudeops …` as a person meets it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from claudeops import __version__
+from claudeops.cli import COMMANDS, main
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--help"])
+    shown = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert [name for name in COMMANDS if name not in shown] == []
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_explains_each_of_its_flags(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main([command, "--help"])
+    assert stopped.value.code == 0
+    assert "--" in capsys.readouterr().out
+
+
+def test_version_is_the_package_s(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out.strip() == f"claudeops {__version__}"
+
+
+def test_an_unknown_command_is_a_usage_error_that_lists_the_known_ones(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["simulat"])
+    assert stopped.value.code == 2
+    assert "simulate" in capsys.readouterr().err
+
+
+def test_a_missing_extra_is_named_with_the_line_that_installs_it() -> None:
+    code = "import sys; sys.modules['kopf'] = None; sys.modules['aiohttp'] = None; sys.modules['kubernetes'] = None\n"
+    code += "from claudeops.cli import main; sys.exit(main(['controller', '--help']))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "pip install 'claudeops[controller]'" in done.stderr
+
+
+def test_completion_offers_the_commands() -> None:
+    env = {**os.environ, "_ARGCOMPLETE": "1", "COMP_LINE": "claudeops si", "COMP_POINT": "12", "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/stdout"}
+    done = subprocess.run([sys.executable, "-m", "claudeops", "si"], env=env, capture_output=True, text=True, check=False)
+    assert {"sidecar", "simulate"} >= set(done.stdout.replace("\x0b", " ").split()) != set()
