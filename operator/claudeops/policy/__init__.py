@@ -1,0 +1,1 @@
+"""The algorithms, one a file: frozen parameters and a pure step; the clock and the dice are arguments."""

@@ -1,0 +1,126 @@
+"""A bounded queue ordered by (class, turn of the session, deadline), with expiry."""
+
+from __future__ import annotations
+
+import heapq
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Ticket(Generic[T]):
+    """One waiting item. `is_waiting` turns False when it is popped, cancelled or expired."""
+
+    __slots__ = ("deadline", "is_waiting", "item", "session")
+
+    def __init__(self, item: T, session: bytes, deadline: float) -> None:
+        self.item = item
+        self.session = session
+        self.deadline = deadline
+        self.is_waiting = True
+
+
+class AdmissionQueue(Generic[T]):
+    """Lower class first; within a class sessions take turns; within a turn the earlier deadline first.
+
+    A session's n-th waiting item ranks behind every other session's (n-1)-th. Turns move on with what was served, so
+    that a session that waits long is not overtaken for ever by sessions that come and go.
+    """
+
+    __slots__ = ("heap", "limit", "sequence", "served_turns", "sessions", "waiting")
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.heap: list[tuple[int, int, float, int, Ticket[T]]] = []
+        self.sessions: dict[tuple[int, bytes], list[int]] = {}
+        self.served_turns: dict[int, int] = {}
+        self.sequence = 0
+        self.waiting = 0
+
+    def __len__(self) -> int:
+        return self.waiting
+
+    def push(self, item: T, deadline: float, *, priority: int = 0, session: bytes = b"", is_first: bool = False) -> Ticket[T] | None:
+        """Queue an item; None when the queue is full. `is_first` (a request that a 429 sent back) goes before its class."""
+        if self.waiting >= self.limit and not is_first:
+            return None
+        ticket = Ticket(item, session, deadline)
+        turn = -1 if is_first else self._turn(priority, session)
+        self.sequence += 1
+        heapq.heappush(self.heap, (priority, turn, deadline, self.sequence, ticket))
+        self.waiting += 1
+        return ticket
+
+    def first(self) -> T | None:
+        """The item that `pop` would give; None when nothing waits."""
+        self._drop_dead()
+        return self.heap[0][4].item if self.heap else None
+
+    def pop(self) -> T | None:
+        """Take the first item out; None when nothing waits."""
+        self._drop_dead()
+        if not self.heap:
+            return None
+        priority, turn, _, _, ticket = heapq.heappop(self.heap)
+        if turn >= 0:
+            self.served_turns[priority] = max(turn, self.served_turns.get(priority, 0))
+        self._settle(priority, turn, ticket)
+        return ticket.item
+
+    def cancel(self, ticket: Ticket[T]) -> bool:
+        """The client has gone: forget its item. False if it no longer waits. O(1), its place is cleared later."""
+        if not ticket.is_waiting:
+            return False
+        ticket.is_waiting = False
+        self.waiting -= 1
+        return True
+
+    def expire(self, now: float) -> list[T]:
+        """Take out everything whose deadline has come, in order of deadline. O(n): call it when the earliest is due."""
+        due = [entry for entry in self.heap if entry[4].is_waiting and entry[2] <= now]
+        for priority, turn, _, _, ticket in due:
+            self._settle(priority, turn, ticket)
+        if due:
+            self._rebuild()
+        return [ticket.item for _, _, _, _, ticket in sorted(due, key=lambda entry: (entry[2], entry[3]))]
+
+    def next_deadline(self) -> float | None:
+        """When `expire` is next due; None when nothing waits. O(n)."""
+        return min((entry[2] for entry in self.heap if entry[4].is_waiting), default=None)
+
+    def drain(self) -> list[T]:
+        """Take everything out, in order (a configuration or tier changed: all walk again)."""
+        items: list[T] = []
+        while (item := self.pop()) is not None:
+            items.append(item)
+        return items
+
+    def _turn(self, priority: int, session: bytes) -> int:
+        floor = self.served_turns.get(priority, 0)
+        entry = self.sessions.get((priority, session))
+        if entry is None:
+            self.sessions[(priority, session)] = [1, floor]
+            return floor
+        entry[0] += 1
+        entry[1] = max(floor, entry[1] + 1)
+        return entry[1]
+
+    def _settle(self, priority: int, turn: int, ticket: Ticket[T]) -> None:
+        if ticket.is_waiting:
+            ticket.is_waiting = False
+            self.waiting -= 1
+        if turn < 0:
+            return
+        entry = self.sessions[(priority, ticket.session)]
+        entry[0] -= 1
+        if entry[0] == 0:
+            del self.sessions[(priority, ticket.session)]
+
+    def _drop_dead(self) -> None:
+        while self.heap and not self.heap[0][4].is_waiting:
+            priority, turn, _, _, ticket = heapq.heappop(self.heap)
+            self._settle(priority, turn, ticket)
+
+    def _rebuild(self) -> None:
+        self.heap = [entry for entry in self.heap if entry[4].is_waiting]
+        heapq.heapify(self.heap)
