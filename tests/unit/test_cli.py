@@ -50,6 +50,12 @@ def test_a_missing_extra_is_named_with_the_line_that_installs_it() -> None:
 
 
 def test_completion_offers_the_commands() -> None:
-    env = {**os.environ, "_ARGCOMPLETE": "1", "COMP_LINE": "claudeops si", "COMP_POINT": "12", "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/stdout"}
+    env = {
+        **os.environ,
+        "_ARGCOMPLETE": "1",
+        "COMP_LINE": "claudeops si",
+        "COMP_POINT": "12",
+        "_ARGCOMPLETE_STDOUT_FILENAME": "/dev/stdout",
+    }
     done = subprocess.run([sys.executable, "-m", "claudeops", "si"], env=env, capture_output=True, text=True, check=False)
     assert {"sidecar", "simulate"} >= set(done.stdout.replace("\x0b", " ").split()) != set()

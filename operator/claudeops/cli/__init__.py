@@ -27,7 +27,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "controller": Command("claudeops.controller.command", "reconcile ClaudeWorkloads and share quotas out to their proxies", "controller"),
-    "injector": Command("claudeops.controller.injector_command", "serve the webhook that puts the proxy beside labelled pods", "controller"),
+    "injector": Command(
+        "claudeops.controller.injector_command", "serve the webhook that puts the proxy beside labelled pods", "controller"
+    ),
     "sidecar": Command("claudeops.sidecar.command", "proxy one pod's calls to the Claude API", "sidecar"),
     "simulate": Command("claudeops.simulator.command", "serve a strict Claude API for tests and demos", "sidecar"),
 }
@@ -38,7 +40,7 @@ def build_parser(chosen: str | None = None) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="claudeops",
         description="Declare how a workload may use Claude; Kubernetes keeps it fast, inside its quota and up.",
-        epilog="`claudeops COMMAND --help` explains one command. Shell completion: eval \"$(register-python-argcomplete claudeops)\"",
+        epilog='`claudeops COMMAND --help` explains one command. Shell completion: eval "$(register-python-argcomplete claudeops)"',
     )
     parser.add_argument("--version", action="version", version=f"claudeops {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)

@@ -1,0 +1,150 @@
+"""`make demo`: sets everything up, tells the story, takes everything down again."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import pathlib
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+from tools.demo.access import ROOT, Access, DemoError, wait_until
+from tools.demo.observe import Observer
+from tools.demo.screen import Screen
+from tools.demo.story import EXAMPLE, Story
+
+PLATFORM = "tools/demo/platform"
+NAMESPACES = ("shop", "claude-simulator", "claudeops-system")
+SHORTENED = (
+    "time constants are shortened for this demonstration: scale-down window 15 s, scale step 5 s, fleet hold 5 s, clean window 3 s, "
+    "status figures every 2 s (defaults: 5 min, 30–60 s, 60 s, 30 s, 60 s)"
+)
+
+
+def main() -> int:
+    """Exit codes: 0 every step happened; 1 one did not, or something is missing; 130 interrupted."""
+    arguments = _parse()
+    signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    began_s = time.monotonic()
+    screen = Screen(is_live=False if arguments.plain else None)
+    access: Access | None = None
+    story: Story | None = None
+    try:
+        access = _context_access(arguments.context) if arguments.context else _local_access(screen)
+        story = _run(access, screen)
+    except (DemoError, RuntimeError) as error:
+        screen.bad(str(error))
+    except KeyboardInterrupt:
+        screen.note("interrupted: taking everything down")
+        arguments.keep = False
+    finally:
+        _end(access, screen, is_kept=arguments.keep, context=arguments.context)
+    if story is None:
+        return 130 if access is not None and not arguments.keep else 1
+    seconds = round(time.monotonic() - began_s, 1)
+    if arguments.report:
+        report = {"seconds": seconds, "happened": not story.has_failed, "steps": story.results}
+        pathlib.Path(arguments.report).write_text(json.dumps(report, indent=2) + "\n")
+    failed = [result["step"] for result in story.results if not result["happened"]]
+    print(f"\nthe whole story in {seconds:.0f} s" if not failed else f"\nnot everything happened: {'; '.join(failed)}")
+    return int(bool(failed))
+
+
+def _parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.demo", description="The main job of claudeops on a real Kubernetes, with measured numbers."
+    )
+    parser.add_argument("--context", help="use this context of your kubeconfig instead of a local cluster (its nodes must have the images)")
+    parser.add_argument("--keep", action="store_true", help="leave everything up at the end, and say what to try next")
+    parser.add_argument("--report", metavar="FILE", help="write steps and figures as JSON")
+    parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
+    return parser.parse_args()
+
+
+def _local_access(screen: Screen) -> Access:
+    screen.step("A real one-node Kubernetes on this machine")
+    done = subprocess.run([sys.executable, "-m", "tools.localcluster", "up"], cwd=ROOT, check=False)
+    if done.returncode:
+        raise DemoError("the local cluster did not come up (its words are above); `make demo CONTEXT=…` uses a cluster of your own")
+    return Access(*_local_kubectl())
+
+
+def _local_kubectl() -> tuple[str, list[str]]:
+    shown = subprocess.run(
+        [sys.executable, "-m", "tools.localcluster", "status"], cwd=ROOT, check=True, capture_output=True, text=True
+    ).stdout
+    values = dict(line.split(": ", 1) for line in shown.splitlines() if ": " in line)
+    return values["kubectl"], ["--kubeconfig", values["kubeconfig"]]
+
+
+def _context_access(context: str) -> Access:
+    kubectl = shutil.which("kubectl")
+    if kubectl is None:
+        raise DemoError("kubectl is not installed: it is needed to reach a cluster of your own")
+    access = Access(kubectl, ["--context", context])
+    access.kubectl("get", "nodes")
+    return access
+
+
+def _run(access: Access, screen: Screen) -> Story:
+    screen.step("The platform team installs claudeops; a simulator stands in for the Claude API")
+    screen.note(SHORTENED)
+    access.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
+    wait_until("the resource types", lambda: access.kubectl("get", "--raw", "/apis/claudeops.dev/v1alpha1", is_checked=False), timeout_s=30)
+    access.kubectl("apply", "--server-side", "--force-conflicts", "-k", PLATFORM)
+    for namespace, name in (
+        ("claude-simulator", "simulator"),
+        ("claudeops-system", "claudeops-controller"),
+        ("claudeops-system", "claudeops-injector"),
+    ):
+        access.kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=120s")
+    screen.good("controller, injector and simulator run")
+    observer = Observer(access, screen)
+    story = Story(access, screen, observer)
+    try:
+        story.tell()
+    finally:
+        observer.stop()
+        screen.close()
+    return story
+
+
+def _end(access: Access | None, screen: Screen, *, is_kept: bool, context: str | None) -> None:
+    """Leaves nothing behind, or says what to try next. A second Ctrl-C during this does not stop it."""
+    previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        if access is not None:
+            access.close()
+        if is_kept and access is not None:
+            _say_next(screen, access)
+        elif context is None:
+            subprocess.run([sys.executable, "-m", "tools.localcluster", "down"], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
+        elif access is not None:
+            access.kubectl("delete", "-k", EXAMPLE, "--ignore-not-found", "--wait=false", is_checked=False)
+            access.kubectl("delete", "-k", PLATFORM, "--ignore-not-found", "--wait=false", is_checked=False)
+            access.kubectl("delete", "-f", "crds", "--ignore-not-found", "--wait=false", is_checked=False)
+            access.kubectl("delete", "namespace", *NAMESPACES, "--ignore-not-found", "--wait=true", is_checked=False)
+    finally:
+        signal.signal(signal.SIGINT, previous)
+
+
+def _say_next(screen: Screen, access: Access) -> None:
+    screen.step("Everything is still up. Try next:")
+    prefix = " ".join(access.command)
+    for line in (
+        f"alias k='{prefix}'",
+        "k -n shop get cw -w                                        # watch the workloads",
+        "k -n shop edit cw support-bot                              # change its model, limits or profile",
+        "k edit sp careful                                          # in force in every proxy within a second",
+        'k -n shop patch cm rates --type merge -p \'{"data":{"support-bot":"1800"}}\'   # three times the quota again',
+        "k -n shop logs deploy/support-bot -c claudeops-sidecar -f  # what the proxy says",
+        "make cluster-down                                          # end it; nothing stays behind",
+    ):
+        screen.note(line)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
