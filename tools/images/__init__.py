@@ -1,0 +1,1 @@
+"""The container images, as OCI archives, built from the wheel and its locked dependencies without a container engine."""

@@ -1,0 +1,128 @@
+"""Which images there are, and from which layers: CPython, then locked dependencies, then our wheel."""
+
+import shutil
+import sys
+import zipfile
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from configparser import ConfigParser
+from pathlib import Path
+
+from tools.localcluster.cache import cached, digest
+from tools.localcluster.command import run
+from tools.localcluster.errors import LocalClusterError
+from tools.localcluster.layout import PAUSE_IMAGE
+from tools.localcluster.pip import pip, virtualenv
+from tools.localcluster.progress import Progress
+
+from . import rootfs
+from .layer import Layer, read_layer, write_layer
+from .oci import Image, ImageSettings
+
+REPOSITORY = Path(__file__).parents[2]
+LOCKS = Path(__file__).parent / "locks"
+SOURCES = ("pyproject.toml", "README.md", "LICENSE", "operator/claudeops")
+PATH = "PATH=/usr/local/bin:/usr/bin:/bin"
+PYTHON_ENV = (PATH, "LANG=C.UTF-8", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECODE=1", "HOME=/tmp")
+# Our packages: found before site-packages, whatever the interpreter calls that.
+OUR_PATH = "PYTHONPATH=/opt/claudeops:/opt/packages"
+# glibc's allocator would otherwise move its thresholds up with the first large body and keep the memory.
+MALLOC_ENV = ("MALLOC_MMAP_THRESHOLD_=16777216", "MALLOC_TRIM_THRESHOLD_=67108864")
+SDK_VERSIONS = ("0.125", "2.12")
+RECIPE = digest(*sorted(Path(__file__).parent.glob("*.py")))
+
+
+def build_images(progress: Progress) -> list[Image]:
+    """All images of this checkout. Only what changed is built anew: after a change of source, one small layer."""
+    with ThreadPoolExecutor() as pool:
+        base = pool.submit(_base_layer, progress)
+        wheel = pool.submit(_wheel_layer, progress)
+        pause = pool.submit(_pause_layer)
+        packages = {lock: pool.submit(_locked_layer, lock, "opt/packages", progress) for lock in ("controller", "sidecar")}
+        sdks = [pool.submit(_locked_layer, f"sdk-{version}", f"sdk/{version}", progress) for version in SDK_VERSIONS]
+    ours = ImageSettings(("/usr/local/bin/claudeops",), (*PYTHON_ENV, OUR_PATH))
+    lean = ImageSettings(ours.entrypoint, (*ours.env, *MALLOC_ENV))
+    return [
+        Image(PAUSE_IMAGE, (pause.result(),), ImageSettings(("/bin/busybox", "sleep", "infinity"), (PATH,))),
+        Image("claudeops-controller:dev", (base.result(), packages["controller"].result(), wheel.result()), ours),
+        Image("claudeops-sidecar:dev", (base.result(), packages["sidecar"].result(), wheel.result()), lean),
+        Image("claudeops-example:dev", (base.result(), *(sdk.result() for sdk in sdks)), ImageSettings(("/usr/local/bin/python3",), PYTHON_ENV)),
+    ]
+
+
+def _layer(kind: str, key: Sequence[str | bytes | Path], fill: Callable[[Path], None]) -> Layer:
+    def build(folder: Path) -> None:
+        tree = folder / "tree"
+        tree.mkdir()
+        fill(tree)
+        write_layer(tree, folder / "layer.tar")
+        shutil.rmtree(tree)
+
+    return read_layer(cached(f"layer-{kind}", digest(RECIPE, *key), build) / "layer.tar")
+
+
+def _base_layer(progress: Progress) -> Layer:
+    def fill(tree: Path) -> None:
+        with progress.step("image layer: CPython"):
+            rootfs.build_rootfs(tree)
+
+    return _layer("base", [sys.version, sys.base_prefix], fill)
+
+
+def _locked_layer(lock: str, folder: str, progress: Progress) -> Layer:
+    requirements = LOCKS / f"{lock}.txt"
+
+    def fill(tree: Path) -> None:
+        target = tree / folder
+        with progress.step(f"image layer: {lock}"):
+            pip(["install", "-q", "--require-hashes", "--no-deps", "--no-compile", "--target", target, "-r", requirements])
+            shutil.rmtree(target / "bin", ignore_errors=True)
+            rootfs.compile_folder(target)
+            rootfs.copy_libraries(target, tree)
+
+    return _layer("packages", [requirements, folder, sys.version], fill)
+
+
+def _wheel_layer(progress: Progress) -> Layer:
+    def fill(tree: Path) -> None:
+        with progress.step("image layer: the wheel"):
+            unpack_wheel(build_wheel(tree.parent), tree)
+
+    return _layer("wheel", [sys.version, *(REPOSITORY / source for source in SOURCES)], fill)
+
+
+def build_wheel(folder: Path) -> Path:
+    """Build this checkout's wheel into the folder, with the locked build backend."""
+    python = virtualenv("build", LOCKS / "build.txt")
+    run([python, "-m", "hatchling", "build", "-t", "wheel", "-d", folder], cwd=REPOSITORY)
+    return next(folder.glob("*.whl"))
+
+
+def unpack_wheel(wheel: Path, tree: Path) -> None:
+    """Put a pure wheel's contents under /opt/claudeops and its console scripts into /usr/local/bin."""
+    packages, scripts = tree / "opt/claudeops", tree / "usr/local/bin"
+    scripts.mkdir(parents=True)
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(packages)
+    entry_points = ConfigParser(delimiters=("=",))
+    entry_points.read(packages.glob("*.dist-info/entry_points.txt"))
+    if not entry_points.has_section("console_scripts"):
+        raise LocalClusterError(f"{wheel.name} brings no console script: see [project.scripts] in pyproject.toml")
+    for name, value in entry_points.items("console_scripts"):
+        module, _, function = value.partition(":")
+        text = f"#!/usr/local/bin/python3\nimport sys\n\nfrom {module} import {function}\n\nsys.exit({function}())\n"
+        (scripts / name).write_text(text)
+        (scripts / name).chmod(0o755)
+    rootfs.compile_folder(packages)
+
+
+def _pause_layer() -> Layer:
+    busybox = shutil.which("busybox")
+    if busybox is None:
+        raise LocalClusterError("busybox is missing, which the pause image is made of (Debian package busybox-static)")
+
+    def fill(tree: Path) -> None:
+        (tree / "bin").mkdir()
+        shutil.copy2(Path(busybox).resolve(), tree / "bin/busybox")
+
+    return _layer("pause", [Path(busybox).resolve()], fill)

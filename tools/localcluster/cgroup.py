@@ -1,0 +1,85 @@
+"""The box's own control groups: one in every v1 hierarchy, or one in the v2 tree, whichever this machine has."""
+
+import contextlib
+import os
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import LocalClusterError
+
+ROOT = Path("/sys/fs/cgroup")
+V1_NEEDED = ("cpu", "memory", "cpuset", "pids")
+V2_NEEDED = ("cpu", "memory", "cpuset", "pids")
+REMOVE_TIMEOUT_S = 5.0
+POLL_S = 0.02
+
+
+@dataclass(frozen=True)
+class CgroupTree:
+    """How this machine arranges control groups: the version, and the folders in which the box gets one of its own."""
+
+    version: int
+    parents: tuple[Path, ...]
+
+    def create(self, name: str) -> None:
+        """Make the group `name` everywhere and give it what its children need. Raises LocalClusterError."""
+        if self.version == 2:
+            self._enable_controllers()
+        for parent in self.parents:
+            (parent / name).mkdir(exist_ok=True)
+            if self.version == 1 and (parent / "cpuset.cpus").exists():
+                for file in ("cpuset.cpus", "cpuset.mems"):
+                    (parent / name / file).write_text((parent / file).read_text())
+
+    def remove(self, name: str) -> None:
+        """Kill whatever is still in the group `name` or below it, and remove it. Raises LocalClusterError if it stays."""
+        deadline_s = time.monotonic() + REMOVE_TIMEOUT_S
+        while remaining := [parent / name for parent in self.parents if (parent / name).is_dir()]:
+            for group in remaining:
+                _remove_tree(group)
+            if not any(group.is_dir() for group in remaining):
+                return
+            if time.monotonic() > deadline_s:
+                raise LocalClusterError(f"could not remove the control groups {', '.join(map(str, remaining))}: see cgroup.procs in them")
+            time.sleep(POLL_S)
+
+    def _enable_controllers(self) -> None:
+        (root,) = self.parents
+        control = root / "cgroup.subtree_control"
+        for controller in V2_NEEDED:
+            if controller not in control.read_text().split():
+                try:
+                    control.write_text(f"+{controller}")
+                except OSError as error:
+                    raise LocalClusterError(
+                        f"cgroup v2: the {controller} controller cannot be handed to children of {root} ({error.strerror}). Inside a container "
+                        "the processes of its root group must first move to a group below it; on a host, check cgroup.controllers."
+                    ) from error
+
+
+def detect_cgroups(root: Path = ROOT) -> CgroupTree:
+    """Find out the layout. Raises LocalClusterError where it is neither a complete v1 nor a v2 tree."""
+    if (root / "cgroup.controllers").exists():
+        available = (root / "cgroup.controllers").read_text().split()
+        if missing := [name for name in V2_NEEDED if name not in available]:
+            raise LocalClusterError(f"cgroup v2 at {root} lacks the controllers {', '.join(missing)}, which the kubelet needs")
+        return CgroupTree(2, (root,))
+    if not root.is_dir():
+        raise LocalClusterError(f"no control groups at {root}: the kubelet cannot run here")
+    # cpu,cpuacct is often one hierarchy with links for each name: count every folder once.
+    folders = tuple(sorted({folder.resolve() for folder in root.iterdir() if folder.is_dir() and (folder / "cgroup.procs").exists()}))
+    names = {part for folder in folders for part in folder.name.split(",")}
+    if missing := [name for name in V1_NEEDED if name not in names]:
+        raise LocalClusterError(f"the layout of control groups at {root} is unknown: neither v2 (cgroup.controllers) nor v1 with {', '.join(missing)}")
+    return CgroupTree(1, folders)
+
+
+def _remove_tree(group: Path) -> None:
+    for folder, _, _ in os.walk(group, topdown=False):
+        with contextlib.suppress(OSError):
+            for pid in (Path(folder) / "cgroup.procs").read_text().split():
+                os.kill(int(pid), signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            os.rmdir(folder)

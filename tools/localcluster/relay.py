@@ -1,0 +1,92 @@
+"""A TCP relay from an inherited listening socket to one address: `python -m tools.localcluster.relay FD HOST PORT [WATCHED_PID]`.
+
+The listening socket was opened in the machine's network namespace and stays there; this process runs inside the box's, so
+what it dials is in the box. It ends when the watched process (the box's first one) ends.
+"""
+
+import asyncio
+import contextlib
+import os
+import socket
+import sys
+
+
+class _End(asyncio.Protocol):
+    """One end of a relayed connection; `peer` is the other."""
+
+    peer: "_End | None" = None
+    transport: asyncio.Transport
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        if self.peer:
+            self.peer.transport.write(data)
+
+    def eof_received(self) -> bool:
+        if self.peer and self.peer.transport.can_write_eof() and not self.peer.transport.is_closing():
+            self.peer.transport.write_eof()
+        return True
+
+    def pause_writing(self) -> None:
+        if self.peer and not self.peer.transport.is_closing():
+            self.peer.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        if self.peer and not self.peer.transport.is_closing():
+            self.peer.transport.resume_reading()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        if self.peer:
+            self.peer.transport.close()
+
+
+class _Accepted(_End):
+    """The end towards the caller: reads nothing until the target has answered the dial."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._target = (host, port)
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        self.transport.pause_reading()
+        self._dialling = asyncio.ensure_future(self._dial())
+
+    async def _dial(self) -> None:
+        try:
+            _, other = await asyncio.get_running_loop().create_connection(_End, *self._target)
+        except OSError:
+            self.transport.abort()
+            return
+        self.peer, other.peer = other, self
+        if self.transport.is_closing():
+            other.transport.close()
+        else:
+            self.transport.resume_reading()
+
+
+async def serve(listener: socket.socket, *, host: str, port: int, watched_pid: int | None) -> None:
+    """Relay until the watched process ends, or for ever."""
+    loop = asyncio.get_running_loop()
+    ended = asyncio.Event()
+    if watched_pid is not None:
+        try:
+            loop.add_reader(os.pidfd_open(watched_pid), ended.set)
+        except ProcessLookupError:
+            return
+    async with await loop.create_server(lambda: _Accepted(host, port), sock=listener, start_serving=True):
+        await ended.wait()
+
+
+def main() -> None:
+    """The command line above."""
+    fd, host, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
+    watched_pid = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    with contextlib.suppress(KeyboardInterrupt):
+        asyncio.run(serve(socket.socket(fileno=fd), host=host, port=port, watched_pid=watched_pid))
+
+
+if __name__ == "__main__":
+    main()
