@@ -1,0 +1,121 @@
+"""What the request path counts: plain ints, lists and dicts of one process. Text and deltas are made by those who read them.
+
+Everything here only grows (a reader keeps its own last copy and subtracts), except the :class:`Window`, which a reader takes away.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+
+from claudeops.policy.sketch import Sketch
+
+SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+FINE_SECONDS = (0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
+RATIOS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.5, 2.0)
+
+
+class Histogram:
+    """Counts per bucket (the last one is +Inf) and their sum."""
+
+    __slots__ = ("bounds", "counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds = bounds
+        self.counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.sum += value
+
+
+class ModelCounters:
+    """All series of one (model, tier). Token kinds: input (uncached), output, cache reads, cache writes of 5 minutes and of 1 hour."""
+
+    __slots__ = (
+        "adjusted",
+        "cost_saved_usd",
+        "cost_usd",
+        "duration",
+        "estimate_error",
+        "first_token",
+        "output_interval",
+        "overhead",
+        "queue_wait",
+        "requests",
+        "retries",
+        "throttles",
+        "throttles_above_level",
+        "tokens_cache_read",
+        "tokens_input",
+        "tokens_output",
+        "tokens_write_1h",
+        "tokens_write_5m",
+        "upstream",
+    )
+
+    def __init__(self) -> None:
+        self.requests: dict[tuple[int, str], int] = {}
+        """(status, reason) → answers given to the application; reason "" for what the API answered, 499 for clients that left."""
+        self.upstream: dict[int, int] = {}
+        """Status → answers of the API, one per attempt; 0 no connection, 504 timed out here, 529 also inside a 200 stream."""
+        self.throttles: dict[str, int] = {}
+        """Cause (RateLimited, RampLimited, SpendLimited) → 429s of the API."""
+        self.throttles_above_level = 0
+        self.retries: dict[str, int] = {}
+        """Cause (a status, "connect", "stream", "timeout") → attempts that were repeated."""
+        self.adjusted: dict[str, int] = {}
+        """Parameter → requests in which it was clamped, added or left out."""
+        self.tokens_input = self.tokens_output = self.tokens_cache_read = self.tokens_write_5m = self.tokens_write_1h = 0
+        self.cost_usd = 0.0
+        self.cost_saved_usd = 0.0
+        self.duration = Histogram(SECONDS)
+        self.first_token = Histogram(SECONDS)
+        self.output_interval = Histogram(FINE_SECONDS + SECONDS[1:12])
+        self.queue_wait = Histogram(SECONDS)
+        self.overhead = Histogram(FINE_SECONDS)
+        self.estimate_error = Histogram(RATIOS)
+        """Estimated over real input tokens."""
+
+
+class GroupCounters:
+    """Demand and use of one model group. Amounts are sums of requests, uncached input tokens and output tokens."""
+
+    __slots__ = (
+        "admitted",
+        "ended",
+        "latency_sum_s",
+        "offered_input",
+        "offered_output",
+        "offered_requests",
+        "shed",
+        "used_input",
+        "used_output",
+        "used_requests",
+    )
+
+    def __init__(self) -> None:
+        self.offered_requests = 0
+        self.offered_input = 0.0
+        self.offered_output = 0.0
+        """What the application asked for, queued and refused requests included; tokens by estimate."""
+        self.used_requests = 0
+        self.used_input = 0.0
+        self.used_output = 0.0
+        """What the API was charged for."""
+        self.admitted = 0
+        self.shed = 0
+        self.ended = 0
+        self.latency_sum_s = 0.0
+        """From sending to the end of the answer, over ``ended`` answers."""
+
+
+class Window:
+    """Sketches since the last report; :meth:`~claudeops.sidecar.runtime.Runtime.take_window` hands it over and starts another."""
+
+    __slots__ = ("first_token", "latency", "queue_wait")
+
+    def __init__(self) -> None:
+        self.latency = Sketch()
+        self.first_token = Sketch()
+        self.queue_wait = Sketch()

@@ -1,0 +1,65 @@
+"""One model as one proxy sees it: its rules, breaker, estimates and counters. Looked up once a request."""
+
+from __future__ import annotations
+
+from claudeops.catalogue import Model
+from claudeops.policy.breaker import Breaker, BreakerParameters
+from claudeops.policy.estimate import TokenRatio
+from claudeops.sidecar.counters import ModelCounters
+from claudeops.sidecar.group import GroupRuntime
+
+TIERS = ("primary", "fallback")
+PRIMARY = 0
+FALLBACK = 1
+
+
+class PriceTable:
+    """USD per token of one model, as floats: metrics, not invoices."""
+
+    __slots__ = ("input", "output", "read", "write_1h", "write_5m")
+
+    def __init__(self, model: Model) -> None:
+        prices = model.prices
+        self.input = float(prices.input) / 1e6
+        self.output = float(prices.output) / 1e6
+        self.write_5m = float(prices.cache_write_5m) / 1e6
+        self.write_1h = float(prices.cache_write_1h) / 1e6
+        self.read = float(prices.cache_read) / 1e6
+
+
+class ModelRuntime:
+    """Everything per (upstream, model). Lives as long as the process: counters and breaker survive a new configuration."""
+
+    __slots__ = (
+        "answer_heads",
+        "breaker",
+        "context_tokens",
+        "counters",
+        "group",
+        "id",
+        "is_flipped",
+        "may_probe",
+        "model",
+        "prices",
+        "quoted_id",
+        "tokens_per_byte",
+    )
+
+    def __init__(self, model: Model, group: GroupRuntime, breaker: BreakerParameters, now: float) -> None:
+        self.id = model.id
+        self.model = model
+        self.group = group
+        self.breaker = Breaker(breaker, now)
+        self.is_flipped = False
+        """The fleet is off this model."""
+        self.may_probe = False
+        """This proxy may send the half-open probe of a flipped model."""
+        self.counters = (ModelCounters(), ModelCounters())
+        """By tier: PRIMARY, FALLBACK."""
+        self.tokens_per_byte = TokenRatio(0.25 if model.tokenizer == "old" else 0.32)
+        self.prices = PriceTable(model)
+        self.context_tokens = model.context_tokens
+        self.quoted_id = b'"' + model.id.encode() + b'"'
+        self.answer_heads = tuple(
+            f"x-claudeops-tier: {tier}\r\nx-claudeops-model: {model.id}\r\nx-claudeops-queue-ms: ".encode() for tier in TIERS
+        )
