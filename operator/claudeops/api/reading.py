@@ -1,0 +1,87 @@
+"""Read a custom resource: the same checks as the API server's, for objects that it stored under older rules and for files."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final, TypeAlias
+
+import msgspec
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from claudeops.api.profile import SamplingProfile
+from claudeops.api.quota import ClaudeQuota
+from claudeops.api.workload import ClaudeWorkload
+from claudeops.errors import InvalidResource
+
+Resource: TypeAlias = ClaudeWorkload | ClaudeQuota | SamplingProfile
+KINDS: Final[Mapping[str, type[Resource]]] = {kind.__name__: kind for kind in (ClaudeWorkload, ClaudeQuota, SamplingProfile)}
+
+
+def parse(kind: str, body: Mapping[str, Any]) -> Resource:
+    """The object as a model. ``status`` is not read: it is ours, and a bad one must not make the spec invalid.
+
+    As in the API server, an explicit null means absent. Raises :class:`~claudeops.errors.InvalidResource` with the path of the first
+    field that does not fit and a sentence that says what to write instead.
+    """
+    model = KINDS.get(kind)
+    if model is None:
+        raise InvalidResource(f"no such kind in claudeops.dev/v1alpha1; write one of {', '.join(KINDS)}", path="kind")
+    written = {key: value for key, value in body.items() if key != "status"}
+    try:
+        return model.model_validate_json(msgspec.json.encode(_without_nulls({"kind": kind, **written})))
+    except ValidationError as error:
+        raise _to_invalid_resource(error) from error
+
+
+def parse_workload(body: Mapping[str, Any]) -> ClaudeWorkload:
+    """:func:`parse` for a ClaudeWorkload."""
+    resource = parse("ClaudeWorkload", body)
+    assert isinstance(resource, ClaudeWorkload)
+    return resource
+
+
+def parse_quota(body: Mapping[str, Any]) -> ClaudeQuota:
+    """:func:`parse` for a ClaudeQuota."""
+    resource = parse("ClaudeQuota", body)
+    assert isinstance(resource, ClaudeQuota)
+    return resource
+
+
+def parse_profile(body: Mapping[str, Any]) -> SamplingProfile:
+    """:func:`parse` for a SamplingProfile."""
+    resource = parse("SamplingProfile", body)
+    assert isinstance(resource, SamplingProfile)
+    return resource
+
+
+def _without_nulls(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_without_nulls(item) for item in value]
+    return value
+
+
+def _to_invalid_resource(error: ValidationError) -> InvalidResource:
+    found = error.errors(include_url=False)
+    more = "" if len(found) == 1 else f" (and {len(found) - 1} more)"
+    return InvalidResource(f"{_sentence(found[0])}{more}", path=_path(found[0]))
+
+
+def _path(detail: ErrorDetails) -> str:
+    path = "".join(f"[{step}]" if isinstance(step, int) else f".{step}" for step in detail["loc"])
+    field = detail.get("ctx", {}).get("field", "")
+    return f"{path}.{field}".strip(".") if field else path.lstrip(".")
+
+
+def _sentence(detail: ErrorDetails) -> str:
+    match detail["type"]:
+        case "missing":
+            return "is required: write it"
+        case "extra_forbidden":
+            return "no such field: remove it, or check its spelling and place"
+        case "rule":
+            return detail["msg"]
+        case _:
+            return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"
