@@ -129,6 +129,8 @@ class Report(Message, frozen=True, kw_only=True):
     is_urgent: bool = False
     """Answered at once instead of by long poll; sent on a second connection."""
     is_draining: bool = False
+    has_key: bool = True
+    """Whether the API key's file is there and not empty. The controller may not read tenants' Secrets: this is how it learns."""
     interval_s: Amount = 0.0
     groups: dict[str, GroupUse] = {}
     samples: Annotated[list[LevelSample], Meta(max_length=200)] = []
