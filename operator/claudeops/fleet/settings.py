@@ -26,21 +26,17 @@ class FleetSettings:
     """Time between two decisions."""
     urgent_tick_s: float = 0.3
     """At most this often when an urgent report asks for a decision at once; a flip is decided without waiting."""
-    push_percent: float = 2.0
-    """A lease that moved by more than this ends the proxy's long poll; less waits for the next report."""
     throttled_hold_s: float = 60.0
     """How long a workload counts as throttled after the last upstream 429."""
     figures_window_s: float = 60.0
     """Observed figures in status are over this time."""
+    short_hold_s: float = 10.0
+    """A quota is called sufficient again this long after the last time it was short."""
     stale_forget_s: float = 600.0
     """A proxy that went silent without draining is named as stale for this long."""
 
     demand_tau_s: float = 5.0
     """Time constant of the smoothed demand."""
-    queue_drain_s: float = 10.0
-    """Queued requests count as demand as if they were to be served in this time."""
-    room_factor: float = 2.0
-    """An uncontended proxy may use this many times its demand (it is charged its demand)."""
     sample_window_s: float = 3.0
     """The level is the mean of the header readings of this time."""
     set_point: float = 0.8
@@ -56,12 +52,10 @@ class FleetSettings:
     distrust_s: float = 600.0
     """How long the header's bucket is not believed after 429s at a level above 25 %."""
 
-    connection_factor: float = 1.5
-    """Pool ceiling per proxy: this times admitted rate times latency."""
     replica_fill: float = 0.8
     """Share of ``targetInFlightPerReplica`` that a replica is planned to run at."""
-    replica_sample_s: float = 5.0
-    """Time between two samples of the smoothed replica figure."""
+    replica_memory_s: float = 14.0
+    """Time constant of the smoothed load that replicas are sized for (0.3 per 5 s)."""
     scale_up_interval_s: float = 30.0
     """At least this long between two steps up."""
     scale_down_interval_s: float = 60.0
@@ -76,7 +70,11 @@ class FleetSettings:
     flip_minimum_requests: int = 20
     """The error share counts only from this many requests in the window on."""
     flip_window_s: float = 30.0
-    """Traffic, errors and breakers are weighed over this time."""
+    """Traffic and errors are weighed over this time while no breaker is open."""
+    flip_recent_s: float = 5.0
+    """Errors are weighed over this time once a breaker is open: what happens now, not what was."""
+    flip_down_percent: float = 90.0
+    """From this share of failing traffic on the primary is down altogether: it may flip again within ``flip_interval_s``."""
     flip_hold_s: float = 60.0
     """A flip stands at least this long before a probe is let through."""
     flip_probe_percent: float = 5.0
@@ -95,7 +93,8 @@ class FleetSettings:
 def parse_settings(assignments: Iterable[str]) -> FleetSettings:
     """Settings from ``name=value`` strings, dashes allowed in names: ``["flip-hold-s=5", "scale_down_window_s=15"]``.
 
-    Raises :class:`~claudeops.errors.InvalidResource` that names the wrong part: an unknown setting, or a value that is no number above zero.
+    Raises :class:`~claudeops.errors.InvalidResource` that names the wrong part: an unknown setting, or a value that is
+    no number above zero.
     """
     types = {field.name: field.type for field in fields(FleetSettings)}
     values: dict[str, float | int] = {}
@@ -103,9 +102,10 @@ def parse_settings(assignments: Iterable[str]) -> FleetSettings:
         name, separator, text = assignment.partition("=")
         name = name.strip().replace("-", "_")
         if not separator or name not in types:
-            raise InvalidResource(f"{assignment!r} is no fleet setting: write name=value with one of {', '.join(sorted(types))}", path="--set")
+            known = ", ".join(sorted(types))
+            raise InvalidResource(f"{assignment!r} is no fleet setting: write name=value with one of {known}", path="--set")
         values[name] = _number(name, text.strip(), is_whole=types[name] == "int")
-    return replace(FleetSettings(), **values)  # type: ignore[arg-type]  # names and types were checked above
+    return replace(FleetSettings(), **values)  # type: ignore[arg-type]  # checked above
 
 
 def _number(name: str, text: str, *, is_whole: bool) -> float | int:

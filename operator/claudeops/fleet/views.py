@@ -12,11 +12,11 @@ ShortReason = Literal["Sufficient", "Contended", "GuaranteeNotMet", "KeyOfOtherO
 
 @dataclass(frozen=True, slots=True)
 class GroupRates:
-    """Requests, uncached input tokens and output tokens a minute."""
+    """Requests, uncached input tokens and output tokens a minute; None: that dimension is not limited."""
 
-    requests_per_minute: float = 0.0
-    input_tokens_per_minute: float = 0.0
-    output_tokens_per_minute: float = 0.0
+    requests_per_minute: float | None = None
+    input_tokens_per_minute: float | None = None
+    output_tokens_per_minute: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
