@@ -1,0 +1,129 @@
+"""Who speaks on the exchange: TokenReview, then the pod that the token is bound to, then its label. The body of a report proves nothing."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final
+
+from claudeops.controller.kind import TOKEN_REVIEW, Object
+from claudeops.controller.kube import Kube
+from claudeops.controller.snapshot import WORKLOAD_LABEL
+from claudeops.errors import ClusterError, NotFound, Unreachable
+from claudeops.exchange import TOKEN_AUDIENCE
+from claudeops.fleet import Denied, Identity
+from claudeops.proxyconfig import WorkloadKey
+
+VERDICT_LIFE_S: Final = 60.0
+REFUSAL_LIFE_S: Final = 5.0
+MAX_VERDICTS: Final = 20_000
+_EXTRA: Final = "authentication.kubernetes.io/"
+_ACCOUNT: Final = "system:serviceaccount:"
+
+FindPod = Callable[[str, str], Awaitable[Object]]
+"""(namespace, name) → pod; raises :class:`~claudeops.errors.NotFound`."""
+
+
+@dataclass(frozen=True)
+class BoundPod:
+    """The pod that a reviewed token is bound to."""
+
+    namespace: str
+    name: str
+    uid: str
+
+
+def read_review(status: Object) -> BoundPod | Denied:
+    """The pod of a TokenReview's ``status``, or why not."""
+    if not status.get("authenticated"):
+        return Denied(f"the token is not valid for this cluster: {status.get('error', 'not authenticated')}")
+    if TOKEN_AUDIENCE not in (status.get("audiences") or ()):
+        return Denied(f"the token is not for the audience {TOKEN_AUDIENCE}")
+    user = status.get("user", {})
+    extra = user.get("extra") or {}
+    names, uids = extra.get(f"{_EXTRA}pod-name") or (), extra.get(f"{_EXTRA}pod-uid") or ()
+    username = user.get("username", "")
+    if not username.startswith(_ACCOUNT) or not names or not uids:
+        return Denied("the token is not bound to a pod: use the projected token that the injector mounts")
+    return BoundPod(username.removeprefix(_ACCOUNT).partition(":")[0], names[0], uids[0])
+
+
+def read_pod(pod: Object, bound: BoundPod) -> Identity | Denied:
+    """The identity that a pod gives the token bound to it."""
+    metadata = pod["metadata"]
+    workload = metadata.get("labels", {}).get(WORKLOAD_LABEL)
+    if metadata.get("uid") != bound.uid:
+        return Denied(f"the pod {bound.namespace}/{bound.name} is not the one that the token was issued to")
+    if not workload:
+        return Denied(f"the pod {bound.namespace}/{bound.name} has no label {WORKLOAD_LABEL}")
+    return Identity(instance=bound.uid, workload=WorkloadKey(namespace=bound.namespace, name=workload))
+
+
+def expiry_of(token: str) -> float:
+    """The ``exp`` claim in unix seconds; 0 when the token has none. Not a proof of anything."""
+    try:
+        payload = token.split(".")[1]
+        return float(json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))["exp"])
+    except (IndexError, ValueError, KeyError, TypeError):
+        return 0.0
+
+
+@dataclass(frozen=True)
+class _Verdict:
+    result: Identity | Denied
+    fresh_until_s: float
+    """Unix seconds: until then it is used without asking."""
+    valid_until_s: float
+    """Unix seconds: until then it is used when nobody can be asked."""
+
+
+class TokenAuthenticator:
+    """From bearer token to identity. A verdict holds for 60 s, and to the token's own expiry while the API server is away."""
+
+    def __init__(self, kube: Kube, find_pod: FindPod, *, unix_time: Callable[[], float]) -> None:
+        self._kube = kube
+        self._find_pod = find_pod
+        self._time = unix_time
+        self._verdicts: dict[bytes, _Verdict] = {}
+
+    async def __call__(self, token: str) -> Identity | Denied:
+        """Raises nothing: what could not be checked is a retryable denial."""
+        key, now_s = hashlib.sha256(token.encode()).digest(), self._time()
+        known = self._verdicts.get(key)
+        if known is not None and now_s < known.fresh_until_s:
+            return known.result
+        try:
+            result = await self._review(token)
+        except ClusterError as error:
+            if known is not None and now_s < known.valid_until_s and isinstance(error, Unreachable):
+                return known.result
+            return Denied(f"the token could not be checked: {error}", is_retryable=True)
+        self._remember(key, token, result)
+        return result
+
+    async def _review(self, token: str) -> Identity | Denied:
+        body = {
+            "apiVersion": TOKEN_REVIEW.api_version,
+            "kind": TOKEN_REVIEW.kind,
+            "spec": {"token": token, "audiences": [TOKEN_AUDIENCE]},
+        }
+        review = await self._kube.create(TOKEN_REVIEW, body)
+        bound = read_review(review.get("status", {}))
+        if isinstance(bound, Denied):
+            return bound
+        try:
+            return read_pod(await self._find_pod(bound.namespace, bound.name), bound)
+        except NotFound:
+            return Denied(f"the pod {bound.namespace}/{bound.name} does not exist")
+
+    def _remember(self, key: bytes, token: str, result: Identity | Denied) -> None:
+        now_s = self._time()
+        if len(self._verdicts) >= MAX_VERDICTS:
+            self._verdicts = {k: v for k, v in self._verdicts.items() if v.fresh_until_s > now_s}
+        if len(self._verdicts) < MAX_VERDICTS:
+            is_refused = isinstance(result, Denied)
+            life_s = REFUSAL_LIFE_S if is_refused else VERDICT_LIFE_S
+            self._verdicts[key] = _Verdict(result, now_s + life_s, 0.0 if is_refused else expiry_of(token))
