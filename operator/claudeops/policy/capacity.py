@@ -9,6 +9,8 @@ from dataclasses import dataclass, replace
 
 from claudeops.policy.level import REQUEST_SIZE_MIN, REQUEST_SLACK, TOKEN_SIZE_MIN, TOKEN_SLACK, Sample, bucket_level
 
+SAMPLES_MAX = 200
+
 
 @dataclass(frozen=True, slots=True)
 class CapacityParameters:
@@ -102,22 +104,20 @@ def step_capacity(state: CapacityState, seen: Observation, now: float, parameter
 
 def _take(state: CapacityState, seen: Observation, now: float, parameters: CapacityParameters) -> CapacityState:
     """Fold new samples in by send time: the newest limit, the fullest reading in seconds, the window of the mean."""
-    full_s, limit = state.full_s, state.limit_per_s
-    if not state.samples or not parameters.is_learning_limit:
-        limit = seen.declared_per_s
     newest = state.samples[-1].sent_at if state.samples else float("-inf")
-    arrived = sorted((s for s in seen.samples if s.limit_per_s > 0.0 and s.sent_at >= newest - parameters.window_s), key=_sent_at)
-    for sample in arrived:
-        if parameters.is_learning_limit and sample.sent_at >= newest:
-            limit = sample.limit_per_s
-        full_s = max(full_s, sample.remaining / max(sample.limit_per_s, limit))
-    if not arrived:
-        return replace(state, limit_per_s=limit)
+    arrived = [sample for sample in seen.samples if sample.limit_per_s > 0.0 and sample.sent_at >= newest - parameters.window_s]
     merged = sorted((*state.samples, *arrived), key=_sent_at)
-    last = merged[-1].sent_at
-    kept = tuple(sample for sample in merged if sample.sent_at > last - parameters.window_s)
-    newest_at = now if last > newest else state.newest_at
-    return replace(state, full_s=full_s, limit_per_s=limit, samples=kept[-200:], newest_at=newest_at)
+    if not merged:
+        return replace(state, limit_per_s=seen.declared_per_s)
+    last = merged[-1]
+    full_s = max([state.full_s, *(sample.remaining / max(sample.limit_per_s, last.limit_per_s) for sample in arrived)])
+    return replace(
+        state,
+        full_s=full_s,
+        limit_per_s=last.limit_per_s if parameters.is_learning_limit else seen.declared_per_s,
+        samples=tuple(sample for sample in merged if sample.sent_at > last.sent_at - parameters.window_s)[-SAMPLES_MAX:],
+        newest_at=now if last.sent_at > newest else state.newest_at,
+    )
 
 
 def _sent_at(sample: Sample) -> float:

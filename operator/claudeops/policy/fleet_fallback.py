@@ -83,18 +83,17 @@ def observe_unit(
     """Sum the proxies up, each weighted by its traffic: one that fails fast and retries much weighs no more than it should."""
     seen = [health for health in healths if health.traffic > 0.0]
     traffic = sum(health.traffic for health in seen)
-    if not seen or traffic <= 0.0:
+    if not seen:
         return UnitObservation(probes_ok=probes_ok, probes_failed=probes_failed)
-    open_traffic = sum(health.traffic for health in seen if health.is_open)
+    opened = [health.traffic for health in seen if health.is_open]
     measured = [health for health in seen if health.requests > 0]
-    measured_traffic = sum(health.traffic for health in measured)
     failing = sum(health.traffic * health.errors / health.requests for health in measured)
     return UnitObservation(
         proxies=len(seen),
-        open_proxies=sum(health.is_open for health in seen),
-        open_share=open_traffic / traffic,
+        open_proxies=len(opened),
+        open_share=sum(opened) / traffic,
         failing_proxies=sum(health.errors >= error_share * health.requests for health in measured),
-        error_share=failing / measured_traffic if measured_traffic > 0.0 else 0.0,
+        error_share=failing / max(1e-12, sum(health.traffic for health in measured)),
         requests=sum(health.requests for health in measured),
         probes_ok=probes_ok,
         probes_failed=probes_failed,
@@ -122,8 +121,6 @@ def probe_count(proxies: int, parameters: FallbackParameters) -> int:
 
 
 def _close_or_flip(state: FallbackState, seen: UnitObservation, now: float, parameters: FallbackParameters) -> FallbackState:
-    if seen.proxies == 0:
-        return state
     quorum = 1 if seen.proxies == 1 else 2
     is_covered = seen.open_proxies >= quorum and seen.open_share >= parameters.open_share
     is_failing = (

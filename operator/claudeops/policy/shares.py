@@ -88,16 +88,21 @@ def lease_shares(
         if workload.is_capped or workload.grant < CONTENDED_BELOW * wanted:
             targets.update(_split(workload, wanted, probe))
         else:
-            for name, demand in workload.demands.items():
-                shares[name] = LeaseShare(ROOM * demand, demand, False)
+            shares.update({name: LeaseShare(ROOM * demand, demand, False) for name, demand in workload.demands.items()})
     charged = sum(share.charge for share in shares.values())
     charged += sum(lease for name, lease in held.items() if name not in shares)
+    shares.update(_approach(targets, held, capacity - charged, probe))
+    return shares
+
+
+def _approach(targets: Mapping[str, float], held: Mapping[str, float], room: float, probe: float) -> dict[str, LeaseShare]:
+    """Contended leases on the way to their targets: down at once, up by the same part of each rise as `room` allows."""
     rise = sum(max(0.0, target - held.get(name, 0.0)) for name, target in targets.items())
-    factor = min(1.0, max(0.0, capacity - charged) / rise) if rise > 0.0 else 1.0
+    factor = min(1.0, max(0.0, room) / rise) if rise > 0.0 else 1.0
+    shares = {}
     for name, target in targets.items():
-        has = held.get(name, 0.0)
-        lease = target if target <= has else has + factor * (target - has)
-        lease = max(lease, min(probe, target))
+        has = min(target, held.get(name, 0.0))
+        lease = max(has + factor * (target - has), min(probe, target))
         shares[name] = LeaseShare(lease, lease, True)
     return shares
 
