@@ -47,4 +47,7 @@ def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     member.mtime = 0
+    # The umask of whoever built it must not decide who may read it.
+    if member.mode & 0o1000 == 0:
+        member.mode = 0o755 if member.isdir() or member.mode & 0o100 else 0o644
     return member

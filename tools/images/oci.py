@@ -4,7 +4,7 @@ import io
 import json
 import platform
 import tarfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +76,10 @@ def architecture() -> str:
     return MACHINES.get(platform.machine(), platform.machine())
 
 
-def write_archive(images: Sequence[Image], out: Path) -> None:
-    """Write one archive that holds all the images; layers that they share are in it once."""
+def write_archive(images: Sequence[Image], out: Path, *, known: Collection[str] = ()) -> None:
+    """Write one archive that holds all the images; layers that they share are in it once, those with a `known` digest not at all."""
     documents = {digest_of(text): text for image in images for text in (image.manifest(), image.config())}
-    layers = {layer.digest: layer for image in images for layer in image.layers}
+    layers = {layer.digest: layer for image in images for layer in image.layers if layer.digest not in known}
     draft = out.with_name(f".{out.name}.draft")
     with tarfile.open(draft, "w") as tar:
         _add(tar, "oci-layout", _document({"imageLayoutVersion": "1.0.0"}))

@@ -4,7 +4,7 @@ import shutil
 import sys
 import zipfile
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from configparser import ConfigParser
 from pathlib import Path
 
@@ -28,26 +28,44 @@ PYTHON_ENV = (PATH, "LANG=C.UTF-8", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECO
 OUR_PATH = "PYTHONPATH=/opt/claudeops:/opt/packages"
 # glibc's allocator would otherwise move its thresholds up with the first large body and keep the memory.
 MALLOC_ENV = ("MALLOC_MMAP_THRESHOLD_=16777216", "MALLOC_TRIM_THRESHOLD_=67108864")
+OURS = ImageSettings(("/usr/local/bin/claudeops",), (*PYTHON_ENV, OUR_PATH))
+LEAN = ImageSettings(OURS.entrypoint, (*OURS.env, *MALLOC_ENV))
 SDK_VERSIONS = ("0.125", "2.12")
-RECIPE = digest(*sorted(Path(__file__).parent.glob("*.py")))
+RECIPE = digest(*(Path(__file__).with_name(f"{name}.py") for name in ("layer", "recipe", "rootfs")))
+
+
+class Recipe:
+    """The images of this checkout; layers are made in parallel, each once, and only those whose inputs changed."""
+
+    def __init__(self, pool: Executor, progress: Progress) -> None:
+        self._base = pool.submit(_base_layer, progress)
+        self._pause = pool.submit(_pause_layer)
+        self._packages = {lock: pool.submit(_locked_layer, lock, "opt/packages", progress) for lock in ("controller", "sidecar")}
+        self._sdks = [pool.submit(_locked_layer, f"sdk-{version}", f"sdk/{version}", progress) for version in SDK_VERSIONS]
+        self._wheel = pool.submit(_wheel_layer, progress)
+
+    def stable(self) -> list[Image]:
+        """What does not change with our sources: the pause and example images, and the others without their wheel."""
+        base = self._base.result()
+        example = (base, *(sdk.result() for sdk in self._sdks))
+        return [
+            Image(PAUSE_IMAGE, (self._pause.result(),), ImageSettings(("/bin/busybox", "sleep", "infinity"), (PATH,))),
+            Image("claudeops-example:dev", example, ImageSettings(("/usr/local/bin/python3",), PYTHON_ENV)),
+            *(Image(f"claudeops-{lock}-packages:dev", (base, layer.result()), OURS) for lock, layer in self._packages.items()),
+        ]
+
+    def ours(self) -> list[Image]:
+        """The images that hold our wheel."""
+        base, wheel = self._base.result(), self._wheel.result()
+        settings = {"controller": OURS, "sidecar": LEAN}
+        return [Image(f"claudeops-{lock}:dev", (base, layer.result(), wheel), settings[lock]) for lock, layer in self._packages.items()]
 
 
 def build_images(progress: Progress) -> list[Image]:
-    """All images of this checkout. Only what changed is built anew: after a change of source, one small layer."""
+    """All images that a cluster needs to run the product and its demo."""
     with ThreadPoolExecutor() as pool:
-        base = pool.submit(_base_layer, progress)
-        wheel = pool.submit(_wheel_layer, progress)
-        pause = pool.submit(_pause_layer)
-        packages = {lock: pool.submit(_locked_layer, lock, "opt/packages", progress) for lock in ("controller", "sidecar")}
-        sdks = [pool.submit(_locked_layer, f"sdk-{version}", f"sdk/{version}", progress) for version in SDK_VERSIONS]
-    ours = ImageSettings(("/usr/local/bin/claudeops",), (*PYTHON_ENV, OUR_PATH))
-    lean = ImageSettings(ours.entrypoint, (*ours.env, *MALLOC_ENV))
-    return [
-        Image(PAUSE_IMAGE, (pause.result(),), ImageSettings(("/bin/busybox", "sleep", "infinity"), (PATH,))),
-        Image("claudeops-controller:dev", (base.result(), packages["controller"].result(), wheel.result()), ours),
-        Image("claudeops-sidecar:dev", (base.result(), packages["sidecar"].result(), wheel.result()), lean),
-        Image("claudeops-example:dev", (base.result(), *(sdk.result() for sdk in sdks)), ImageSettings(("/usr/local/bin/python3",), PYTHON_ENV)),
-    ]
+        recipe = Recipe(pool, progress)
+        return [*recipe.stable()[1:2], *recipe.ours()]
 
 
 def _layer(kind: str, key: Sequence[str | bytes | Path], fill: Callable[[Path], None]) -> Layer:

@@ -14,7 +14,7 @@ import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
 
-from .initspec import BOUND_FOLDERS, SYSCTLS, InitSpec, Server, read_spec
+from .initspec import BOUND_FOLDERS, SYSCTLS, InitSpec, Server, bound_source, read_spec
 
 TICK_S = 0.1
 RESTART_DELAY_S = 0.5
@@ -86,12 +86,12 @@ def is_api_ready(spec: InitSpec) -> bool:
 def prepare_mounts(box: Path, *, sysctls: Mapping[str, str]) -> None:
     """Put the box's own folders and settings over the machine's, for this mount namespace only."""
     run("mount", "--make-rshared", "/")
-    for number, folder in enumerate(BOUND_FOLDERS):
-        source = box / "fs" / f"{number}{folder.replace('/', '-')}"
-        source.mkdir(parents=True)
+    for folder in BOUND_FOLDERS:
+        source = bound_source(box, folder)
+        source.mkdir(parents=True, exist_ok=True)
         run("mount", "--bind", str(source), folder)
     for folder in ("/run/netns", "/run/lock", "/var/lib/containerd", "/var/lib/cni", "/var/lib/kubelet"):
-        Path(folder).mkdir()
+        Path(folder).mkdir(exist_ok=True)
     for key, value in sysctls.items():
         file = box / "fs" / f"sysctl-{key.replace('/', '.')}"
         file.write_text(f"{value}\n")

@@ -19,6 +19,11 @@ SYSCTLS = {
 }
 
 
+def bound_source(box: Path, folder: str) -> Path:
+    """The folder of the box that lies over the machine's `folder` inside."""
+    return box / "fs" / folder.strip("/").replace("/", "-")
+
+
 @dataclasses.dataclass(frozen=True)
 class Server:
     """One supervised program; `needs_api` ones start when the API server has answered /readyz once."""

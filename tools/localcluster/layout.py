@@ -70,6 +70,11 @@ class Layout:
         return self.box / "control"
 
     @property
+    def image_record(self) -> Path:
+        """The images that the box's containerd has, with their digests."""
+        return self.box / "images.json"
+
+    @property
     def init_spec(self) -> Path:
         """What the box's first process does."""
         return self.box / "init.json"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.images.oci import Image
-from tools.images.recipe import build_images
+from tools.images.recipe import Recipe
 
 from .api import Api, wait_until
 from .box import REPOSITORY, enter, find_init, remove_box, start_box
@@ -19,7 +19,8 @@ from .command import run
 from .errors import LocalClusterError
 from .forward import api_forwarder, listen
 from .imageload import ctr, load_images
-from .initspec import build_spec
+from .imagestore import build_store, copy_store
+from .initspec import bound_source, build_spec
 from .kubectl import find_kubectl
 from .layout import API_PORT, Layout
 from .pki import ensure_pki, write_kubeconfig
@@ -32,6 +33,7 @@ CONTAINERD_TIMEOUT_S = 30.0
 API_TIMEOUT_S = 90.0
 NODE_TIMEOUT_S = 90.0
 HEALTHY_TIMEOUT_S = 20.0
+WORKERS = 16
 INSIDE_USERS = ("admin", "controller-manager", "scheduler", "kubelet", "proxy")
 
 
@@ -40,6 +42,7 @@ class Parts:
     """What is made outside of the box before or while it starts."""
 
     servers: "Future[Path]"
+    store: "Future[Path]"
     images: "Future[list[Image]]"
     kubectl: "Future[Path]"
     pki: "Future[None]"
@@ -50,17 +53,19 @@ def up(layout: Layout, progress: Progress) -> None:
     check_machine(layout.root, REPOSITORY, Path(sys.base_prefix))
     detect_cgroups()
     install_packages(progress)
-    with locked(layout.lock), ThreadPoolExecutor() as pool:
+    with locked(layout.lock), ThreadPoolExecutor(WORKERS) as pool:
+        recipe = Recipe(pool, progress)
         parts = Parts(
             servers=pool.submit(build_servers, progress),
-            images=pool.submit(build_images, progress),
+            store=pool.submit(lambda: build_store(recipe.stable(), progress)),
+            images=pool.submit(recipe.ours),
             kubectl=pool.submit(find_kubectl, progress),
             pki=pool.submit(ensure_pki, layout.pki),
         )
         parts.pki.result()
         if is_up(layout):
             progress.say("the cluster is up already")
-            load_images(layout, parts.images.result(), progress)
+            load_images(layout, [*recipe.stable(), *recipe.ours()], progress)
         else:
             _start(layout, parts, progress)
         parts.kubectl.result()
@@ -94,9 +99,9 @@ def is_up(layout: Layout) -> bool:
 def _start(layout: Layout, parts: Parts, progress: Progress) -> None:
     if remove_box(layout):
         progress.say("removed what an earlier run left")
-    servers = parts.servers.result()
+    servers, store = parts.servers.result(), parts.store.result()
     with progress.step("control groups and configuration"):
-        port = _prepare(layout, servers)
+        port = _prepare(layout, servers, store)
     images = parts.images
     api = Api(layout, port)
     with progress.step("containerd up"):
@@ -112,7 +117,7 @@ def _start(layout: Layout, parts: Parts, progress: Progress) -> None:
         loading.result()
 
 
-def _prepare(layout: Layout, servers: Path) -> int:
+def _prepare(layout: Layout, servers: Path, store: Path) -> int:
     """Write all that the box reads, start it, and give the port of its API server on the loopback."""
     cni_bin, containerd = cni_folder(), shutil.which("containerd")
     if cni_bin is None or containerd is None:
@@ -120,6 +125,7 @@ def _prepare(layout: Layout, servers: Path) -> int:
     for folder in (layout.logs, layout.control):
         folder.mkdir(parents=True)
     layout.box.chmod(0o700)
+    copy_store(store, root=bound_source(layout.box, "/var/lib") / "containerd", record=layout.image_record)
     write_settings(layout, containerd_major=_containerd_major(), cni_bin=cni_bin)
     for user in INSIDE_USERS:
         write_kubeconfig(layout.box / f"{user}.kubeconfig", layout.pki, user=user, server=f"https://127.0.0.1:{API_PORT}", name="inside")

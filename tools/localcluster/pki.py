@@ -2,7 +2,6 @@
 
 import base64
 import json
-import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -47,16 +46,12 @@ def ensure_pki(folder: Path) -> None:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
-    old_mask = os.umask(0o077)
-    try:
-        _new_key(folder / "ca.key")
-        run(["openssl", "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=claudeops-local-ca", "-days", str(VALID_DAYS), "-out", "ca.crt"], cwd=folder)
-        for certificate in CERTIFICATES:
-            _sign(folder, certificate)
-        run(["openssl", "genrsa", "-out", "sa.key", "2048"], cwd=folder)
-        run(["openssl", "rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub"], cwd=folder)
-    finally:
-        os.umask(old_mask)
+    _new_key(folder / "ca.key")
+    run(["openssl", "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=claudeops-local-ca", "-days", str(VALID_DAYS), "-out", "ca.crt"], cwd=folder)
+    for certificate in CERTIFICATES:
+        _sign(folder, certificate)
+    run(["openssl", "genrsa", "-out", "sa.key", "2048"], cwd=folder)
+    run(["openssl", "rsa", "-in", "sa.key", "-pubout", "-out", "sa.pub"], cwd=folder)
     mark.write_text(wanted)
 
 
