@@ -1,0 +1,83 @@
+"""One API call on its way through the simulator: what is known of it, and how it is refused."""
+
+from __future__ import annotations
+
+import time
+
+import msgspec
+
+from claudeops.catalogue import Model
+from claudeops.simulator.config import Account
+from claudeops.simulator.fault import Fault
+from claudeops.simulator.http import Connection, Request
+from claudeops.simulator.message import CountRequest, MessageRequest
+from claudeops.simulator.pool import Group
+from claudeops.simulator.promptcache import InputUse, Lookup
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """A refusal in the API's shape."""
+
+    status: int
+    type: str
+    message: str
+    retry_after_s: int | None = None
+    has_ratelimits: bool = False
+
+    def body(self, request_id: str) -> bytes:
+        """The documented error document."""
+        error = {"type": self.type, "message": self.message}
+        return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
+
+
+OVERLOADED = Problem(529, "overloaded_error", "Overloaded")
+INTERNAL = Problem(500, "api_error", "Internal server error")
+
+
+class Call:
+    """One request to an API endpoint. Stages fill it in from top to bottom."""
+
+    __slots__ = (
+        "account",
+        "connection",
+        "fault",
+        "group",
+        "key",
+        "lookup",
+        "message",
+        "model",
+        "ratelimit_lines",
+        "request",
+        "request_id",
+        "started_at",
+        "started_s",
+        "version",
+    )
+
+    def __init__(self, request: Request, connection: Connection, request_id: str, started_s: float) -> None:
+        self.request = request
+        self.connection = connection
+        self.request_id = request_id
+        self.started_s = started_s
+        self.started_at = time.time()
+        self.key = ""
+        self.version = ""
+        self.account: Account | None = None
+        self.message: CountRequest | None = None
+        self.model: Model | None = None
+        self.group: Group | None = None
+        self.fault: Fault | None = None
+        self.lookup = Lookup(InputUse(0))
+        self.ratelimit_lines = b""
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether the client asked for server-sent events."""
+        return isinstance(self.message, MessageRequest) and self.message.stream
+
+    def lines(self, *, has_ratelimits: bool) -> bytes:
+        """The header lines of every answer to this call."""
+        lines = f"request-id: {self.request_id}\r\n"
+        if self.account is not None:
+            lines += f"anthropic-organization-id: {self.account.organization_id}\r\nanthropic-workspace-id: {self.account.workspace_id}\r\n"
+        return lines.encode() + (self.ratelimit_lines if has_ratelimits else b"")

@@ -1,0 +1,67 @@
+"""What a simulator is told before it starts."""
+
+from __future__ import annotations
+
+import hashlib
+import uuid
+from collections.abc import Mapping
+
+import msgspec
+
+from claudeops.catalogue import RateLimits
+from claudeops.simulator.fault import Fault
+
+DEFAULT_KEY_PREFIX = "sk-ant-sim"
+DEFAULT_ORGANIZATION = "default"
+DEFAULT_WORKSPACE = "default"
+
+
+class Account(msgspec.Struct, frozen=True):
+    """Who an API key belongs to. Limits are the organisation's; prompt-cache entries are the workspace's."""
+
+    organization: str = DEFAULT_ORGANIZATION
+    workspace: str = DEFAULT_WORKSPACE
+
+    @property
+    def organization_id(self) -> str:
+        """The UUID in ``anthropic-organization-id``: the same for the same name, always."""
+        return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.organization}.organization.claudeops"))
+
+    @property
+    def workspace_id(self) -> str:
+        """The id in ``anthropic-workspace-id``: the same for the same name, always."""
+        name = f"{self.organization}/{self.workspace}".encode()
+        return "wrkspc_" + hashlib.sha256(name).hexdigest()[:24]
+
+
+class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything that shapes one simulator. The defaults: the Build tier, any ``sk-ant-sim…`` key, real-time latency.
+
+    ``tier`` None means that only the groups in ``limits`` are limited. ``speed`` divides every latency (not the
+    limits). ``ttft_s`` and ``tokens_per_s`` replace the model's own medians. Port 0 lets the system choose.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    tier: str | None = "Build"
+    limits: Mapping[str, RateLimits] = {}
+    burst_s: float = 5.0
+    seed: int = 0
+    output_median_tokens: float = 350.0
+    output_sigma: float = 0.8
+    tokens_per_event: int = 10
+    speed: float = 1.0
+    ttft_s: float | None = None
+    tokens_per_s: float | None = None
+    keys: Mapping[str, Account] = {}
+    faults: tuple[Fault, ...] = ()
+    has_ratelimit_headers: bool = True
+    tls_certificate: str | None = None
+    tls_key: str | None = None
+    max_body_bytes: int = 32 * 1024 * 1024
+
+    def account_of(self, key: str) -> Account | None:
+        """Who this key belongs to; None when the API would not know it."""
+        if self.keys:
+            return self.keys.get(key)
+        return Account() if key.startswith(DEFAULT_KEY_PREFIX) else None

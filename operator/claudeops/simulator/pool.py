@@ -1,0 +1,150 @@
+"""The organisations' groups: each with its limits, its record and what its running answers drain from it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+
+import msgspec
+
+from claudeops.catalogue import RateLimits, load_catalogue
+from claudeops.simulator.config import Account, SimulatorConfig
+from claudeops.simulator.fault import FaultScript
+from claudeops.simulator.limiter import GroupLimiter, Refusal
+from claudeops.simulator.promptcache import InputUse
+from claudeops.simulator.referee import GroupRecord
+
+Clock = Callable[[], float]
+COUNT_TOKENS_GROUP = "count-tokens"
+UNLIMITED = 10**12
+
+
+class Group:
+    """One group of one organisation: limits (None: unlimited) and record, kept up to date together."""
+
+    __slots__ = ("_clock", "drain_per_s", "limiter", "record", "updated_s")
+
+    def __init__(self, limiter: GroupLimiter | None, record: GroupRecord, clock: Clock) -> None:
+        self.limiter = limiter
+        self.record = record
+        self._clock = clock
+        self.drain_per_s = 0.0
+        self.updated_s = clock()
+
+    def advance(self) -> None:
+        """Refill the buckets up to now; book what was drained meanwhile by running answers and by others."""
+        now_s = self._clock()
+        elapsed_s, self.updated_s = now_s - self.updated_s, now_s
+        wall_s = time.time()
+        if self.drain_per_s > 0:
+            self.record.produced(wall_s, self.drain_per_s * elapsed_s)
+        if self.limiter is not None:
+            self.limiter.advance(now_s)
+            if self.limiter.outside_share > 0:
+                self.record.taken_outside(wall_s, self.limiter, elapsed_s)
+
+    def drain(self, per_s: float) -> None:
+        """Running answers produce this much more (or, negative, less) from now on."""
+        self.advance()
+        self.drain_per_s = max(0.0, self.drain_per_s + per_s)
+        if self.limiter is not None:
+            self.limiter.output.drain_per_s = self.drain_per_s
+
+    def produce(self, tokens: float) -> None:
+        """Output tokens were produced at this moment (negative: a correction)."""
+        self.advance()
+        self.record.produced(time.time(), tokens)
+        if self.limiter is not None:
+            self.limiter.output.level -= tokens
+
+    def admit(self, use: InputUse, *, counts_reads: bool) -> Refusal | None:
+        """Debit a request and what its input costs, or say which limit refuses it."""
+        self.advance()
+        counted = use.uncached + use.written + (use.read if counts_reads else 0)
+        refusal = None if self.limiter is None else self.limiter.admit(counted)
+        if refusal is None:
+            self.record.admitted(time.time(), counted, use.read, use.written)
+        else:
+            self.record.throttled(time.time(), refusal.dimension)
+        return refusal
+
+
+class LimitsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The body of ``PUT /_sim/limits``: what is absent stays. Groups that are not named keep their limits."""
+
+    limits: Mapping[str, RateLimits] = {}
+    burst_s: float | None = None
+    tier: str | None = None
+
+
+class Pools:
+    """All groups of all organisations, made when they are first used."""
+
+    def __init__(self, config: SimulatorConfig, faults: FaultScript, clock: Clock) -> None:
+        self._faults = faults
+        self._clock = clock
+        self._tier = config.tier
+        self._limits = dict(config.limits)
+        self._burst_s = config.burst_s
+        self._groups: dict[tuple[str, str], Group] = {}
+
+    def limits_of(self, group: str) -> RateLimits | None:
+        """The limits in force for a group; None when it is unlimited."""
+        if group in self._limits:
+            return self._limits[group]
+        if self._tier is None:
+            return None
+        if group == COUNT_TOKENS_GROUP:
+            per_minute = load_catalogue().count_tokens_limit(self._tier)
+            return None if per_minute is None else RateLimits(per_minute, UNLIMITED, UNLIMITED)
+        return load_catalogue().tier_limits(self._tier, group)
+
+    def group(self, account: Account, name: str) -> Group:
+        """An organisation's group."""
+        key = (account.organization, name)
+        found = self._groups.get(key)
+        if found is None:
+            limits = self.limits_of(name)
+            limiter = None if limits is None else GroupLimiter(limits, self._burst_s, self._clock())
+            found = self._groups[key] = Group(limiter, GroupRecord(account.organization, name), self._clock)
+            self._apply_outside(name, found)
+        return found
+
+    def all(self) -> Iterable[Group]:
+        """Every group in use."""
+        return self._groups.values()
+
+    def change(self, change: LimitsChange) -> None:
+        """Put other limits in force, at once."""
+        self._tier = change.tier if change.tier is not None else self._tier
+        self._burst_s = change.burst_s if change.burst_s is not None else self._burst_s
+        self._limits.update(change.limits)
+        for (_, name), group in self._groups.items():
+            group.advance()
+            limits = self.limits_of(name)
+            if limits is None:
+                group.limiter = None
+            elif group.limiter is None:
+                group.limiter = GroupLimiter(limits, self._burst_s, self._clock())
+                group.limiter.output.drain_per_s = group.drain_per_s
+            else:
+                group.limiter.resize(limits, self._burst_s)
+
+    def tick(self) -> None:
+        """Book what is continuous: drains and other users' shares. Called several times a second."""
+        for (_, name), group in self._groups.items():
+            group.advance()
+            self._apply_outside(name, group)
+
+    def in_force(self) -> dict[str, object]:
+        """What ``GET /_sim/limits`` shows."""
+        names = [*load_catalogue().groups, COUNT_TOKENS_GROUP]
+        limits = {name: found for name in names if (found := self.limits_of(name)) is not None}
+        return {"tier": self._tier, "burst_s": self._burst_s, "limits": limits}
+
+    def _apply_outside(self, name: str, group: Group) -> None:
+        if group.limiter is None:
+            return
+        share = self._faults.outside_share(name, time.time())
+        if share != group.limiter.outside_share:
+            group.limiter.set_outside_share(share)

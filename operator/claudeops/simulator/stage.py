@@ -1,0 +1,176 @@
+"""The stages a call passes before an answer is produced: each fills in the call or returns the Problem that ends it."""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime
+
+from claudeops.catalogue import Model, load_catalogue
+from claudeops.simulator.call import INTERNAL, OVERLOADED, Call, Problem
+from claudeops.simulator.config import SimulatorConfig
+from claudeops.simulator.fault import FaultScript, Subject
+from claudeops.simulator.legality import violation
+from claudeops.simulator.limiter import PER_MINUTE_NAMES, Refusal, ratelimit_lines
+from claudeops.simulator.message import MalformedBody, decode_count, decode_message
+from claudeops.simulator.pool import COUNT_TOKENS_GROUP, Pools
+from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
+from claudeops.simulator.promptcache import InputUse, Lookup, PromptCache
+
+BEFORE_ANSWER = {"overloaded": OVERLOADED, "error500": INTERNAL}
+
+
+class World:
+    """What all calls share."""
+
+    __slots__ = ("cache", "config", "faults", "pools")
+
+    def __init__(self, config: SimulatorConfig, faults: FaultScript, pools: Pools, cache: PromptCache) -> None:
+        self.config = config
+        self.faults = faults
+        self.pools = pools
+        self.cache = cache
+
+
+def invalid(message: str) -> Problem:
+    """A 400."""
+    return Problem(400, "invalid_request_error", message)
+
+
+def authenticate(call: Call, world: World) -> Problem | None:
+    """Who calls: ``x-api-key``, else a Bearer token. Both present: ``x-api-key`` holds."""
+    key = call.request.header(b"x-api-key")
+    if not key:
+        scheme, _, token = call.request.header(b"authorization").partition(" ")
+        key = token.strip() if scheme.lower() == "bearer" else ""
+    call.key = key
+    if not key:
+        return Problem(401, "authentication_error", "x-api-key header is required")
+    call.account = world.config.account_of(key)
+    return None if call.account is not None else Problem(401, "authentication_error", "invalid x-api-key")
+
+
+def check_version(call: Call, world: World) -> Problem | None:
+    """Which API the client speaks."""
+    call.version = call.request.header(b"anthropic-version")
+    if not call.version:
+        return invalid("anthropic-version: header is required")
+    if call.version not in load_catalogue().api_versions:
+        return invalid(f'anthropic-version: "{call.version}" is not a valid version')
+    return None
+
+
+def parse(call: Call, world: World) -> Problem | None:
+    """The body as a Messages request."""
+    if call.request.is_too_large:
+        return Problem(413, "request_too_large", "Request exceeds the maximum size")
+    try:
+        call.message = decode_message(call.request.body)
+    except MalformedBody as error:
+        return invalid(str(error))
+    return None
+
+
+def parse_count(call: Call, world: World) -> Problem | None:
+    """The body as a ``count_tokens`` request."""
+    if call.request.is_too_large:
+        return Problem(413, "request_too_large", "Request exceeds the maximum size")
+    try:
+        call.message = decode_count(call.request.body)
+    except MalformedBody as error:
+        return invalid(str(error))
+    return None
+
+
+def find_model(call: Call, world: World) -> Problem | None:
+    """The model, if it exists and has not retired."""
+    assert call.message is not None
+    call.model = load_catalogue().model(call.message.model)
+    if call.model is None or is_retired(call.model):
+        return Problem(404, "not_found_error", f"model: {call.message.model}")
+    return None
+
+
+def is_retired(model: Model) -> bool:
+    """Whether the announced retirement date has come."""
+    return model.retires_at is not None and datetime.now(UTC).date() >= model.retires_at
+
+
+def check_legality(call: Call, world: World) -> Problem | None:
+    """Everything that earns a 400 by model and version."""
+    assert call.message is not None and call.model is not None
+    message = violation(call.message, call.model, call.version)
+    return None if message is None else invalid(message)
+
+
+def meet_faults(call: Call, world: World) -> Problem | None:
+    """The fault that the script has for this call; some end it here, the others are the answer's."""
+    assert call.message is not None and call.model is not None and call.account is not None
+    model = call.model
+    call.group = world.pools.group(call.account, model.rate_limit_group or model.id)
+    subject = Subject(model.id, model.rate_limit_group, call.request.client, call.key)
+    fault = call.fault = world.faults.pick(subject, time.time(), is_stream=call.is_stream)
+    if fault is None:
+        return None
+    if fault.kind == "throttle":
+        call.ratelimit_lines = current_ratelimits(call, world)
+        return Problem(429, "rate_limit_error", "Number of requests has exceeded your rate limit.", fault.retry_after_s, True)
+    return BEFORE_ANSWER.get(fault.kind)
+
+
+def count(call: Call, world: World) -> Problem | None:
+    """Input tokens, and which of them the prompt cache has."""
+    assert call.message is not None and call.model is not None and call.account is not None
+    message, model = call.message, call.model
+    if has_breakpoints(message):
+        found = positions(message, model, message.speed or "standard")
+        call.lookup = world.cache.look_up(call.account.workspace_id, found, model.min_cacheable_tokens, call.started_s)
+    else:
+        call.lookup = Lookup(InputUse(count_tokens(message, model)))
+    if call.lookup.use.total > model.context_tokens:
+        return invalid(f"prompt is too long: {call.lookup.use.total} tokens > {model.context_tokens} maximum")
+    return None
+
+
+def limit(call: Call, world: World) -> Problem | None:
+    """The organisation's rate limits."""
+    assert call.model is not None and call.group is not None and call.account is not None
+    group = load_catalogue().groups.get(call.model.rate_limit_group or "")
+    refusal = call.group.admit(call.lookup.use, counts_reads=group is not None and group.counts_cache_reads)
+    call.ratelimit_lines = current_ratelimits(call, world)
+    if refusal is None:
+        return None
+    return throttled(refusal, call.account.organization_id, call.model.id)
+
+
+def limit_count(call: Call, world: World) -> Problem | None:
+    """The separate pool of ``count_tokens``."""
+    assert call.model is not None and call.account is not None
+    refusal = world.pools.group(call.account, COUNT_TOKENS_GROUP).admit(InputUse(0), counts_reads=False)
+    return None if refusal is None else throttled(refusal, call.account.organization_id, call.model.id)
+
+
+def throttled(refusal: Refusal, organization_id: str, model_id: str) -> Problem:
+    """The documented 429."""
+    message = (
+        f"This request would exceed your organization's rate limit of {refusal.limit_per_minute:,} "
+        f"{PER_MINUTE_NAMES[refusal.dimension]} (org: {organization_id}, model: {model_id}). "
+        "For details, refer to: https://docs.claude.com/en/api/rate-limits. You can see the response headers for current usage. "
+        "Please reduce the prompt length or the maximum tokens requested, or try again later. "
+        "You may also contact sales at https://claude.com/contact-sales to discuss your options for a rate limit increase."
+    )
+    return Problem(429, "rate_limit_error", message, refusal.retry_after_s, True)
+
+
+def current_ratelimits(call: Call, world: World) -> bytes:
+    """The rate-limit headers of this moment, unless they are turned off or nothing is limited."""
+    assert call.group is not None
+    limiter = call.group.limiter
+    if limiter is None or not world.config.has_ratelimit_headers:
+        return b""
+    call.group.advance()
+    return ratelimit_lines(limiter, time.time())
+
+
+MESSAGE_STAGES = (authenticate, check_version, parse, find_model, check_legality, meet_faults, count, limit)
+COUNT_STAGES = (authenticate, check_version, parse_count, find_model, check_legality, limit_count, count)
+MODEL_STAGES = (authenticate, check_version)
