@@ -61,7 +61,8 @@ class WorkloadView:
     """One workload at one moment.
 
     ``connected``: proxies that reported within the lease's time. ``converged``: those that run the desired revision.
-    ``stale``: instances once seen that stopped reporting without draining.
+    ``stale``: instances once seen that stopped reporting without draining. ``keyless``: connected proxies without an API key
+    (``Report.has_key``).
     ``grant`` is what it may use of the group that serves it now, ``None`` without a quota or before the first decision.
     ``throttle_reason`` is ``""`` unless an upstream 429 came in the last 60 s.
     ``active_model`` is what the fleet serves for a request of the primary; ``flip_reason`` and ``flipped_for_s`` say why and how long it
@@ -72,6 +73,7 @@ class WorkloadView:
     connected: int = 0
     converged: int = 0
     stale: tuple[str, ...] = ()
+    keyless: int = 0
     grant: GroupRates | None = None
     group: str | None = None
     observed: ObservedView = ObservedView()
