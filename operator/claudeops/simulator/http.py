@@ -8,6 +8,7 @@ import struct
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
+from typing import cast
 from urllib.parse import parse_qs
 
 import httptools
@@ -68,8 +69,7 @@ class Connection(asyncio.Protocol):
     # -- transport callbacks
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's does not inherit from it
         peer = transport.get_extra_info("peername")
         self.client = peer[0] if isinstance(peer, tuple) else ""
         self._connections.add(self)
