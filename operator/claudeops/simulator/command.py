@@ -6,7 +6,6 @@ import argparse
 import asyncio
 import signal
 import sys
-from typing import Any
 
 import msgspec
 import uvloop
@@ -20,18 +19,14 @@ from claudeops.simulator.server import Simulator
 NO_TIER = "none"
 
 
-def add_parser(subparsers: Any) -> argparse.ArgumentParser:
-    """Add ``simulate`` to a parser's subcommands; the parsed arguments carry ``run``."""
-    parser: argparse.ArgumentParser = subparsers.add_parser(
-        "simulate",
-        help="run a strict Claude API with real rate limits, for tests and demos",
-        description="A strict stand-in for the Claude API: request legality, rate limits, prompt cache, streams and faults on demand.",
-    )
+HELP = "serve a strict Claude API with real rate limits, for tests and demos"
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of ``claudeops simulate``."""
     _add_listener(parser)
     _add_limits(parser)
     _add_answers(parser)
-    parser.set_defaults(run=run)
-    return parser
 
 
 def _add_listener(parser: argparse.ArgumentParser) -> None:
