@@ -118,7 +118,7 @@ def _codes(stats: dict[str, Any]) -> Counter[str]:
     """Answers by status of the two models that the story's workload may use."""
     found: Counter[str] = Counter()
     for model in ("claude-sonnet-5-5", "claude-haiku-5-5"):
-        found.update({str(code): int(count) for code, count in stats["models"].get(model, {}).get("codes", {}).items()})
+        found.update({str(code): int(count) for code, count in stats["by_model"].get(model, {}).items()})
     return found
 
 

@@ -83,13 +83,11 @@ class Story:
     def _temperatures(self) -> dict[str, Any]:
         old = wait_until("a request of the old SDK at the API", lambda: self._seen("claude-sonnet-4-6"), timeout_s=30)
         new = wait_until("a request of the new SDK at the API", lambda: self._seen(PRIMARY), timeout_s=30)
-        if old.get("temperature") != 0.4 or ("temperature" in new.get("sampling", new) and new.get("temperature") is not None):
-            raise DemoError(f"the simulator saw temperature {old.get('temperature')} and {new.get('temperature')}, not 0.4 and none")
+        if old["sampling"].get("temperature") != 0.4 or new["sampling"]:
+            raise DemoError(f"the simulator saw {old['sampling']} and {new['sampling']}, not temperature 0.4 and nothing")
         self._screen.good("invoice-reader (SDK 0.125, claude-sonnet-4-6) sent temperature 1.0: the API received 0.4, the profile's maximum")
-        self._screen.good(
-            "support-bot (SDK 2.12, claude-sonnet-5-5) sent temperature 0.9: the API received none, and what was a 400 became a 200"
-        )
-        return {"claude-sonnet-4-6": old.get("temperature"), PRIMARY: new.get("temperature")}
+        self._screen.good("support-bot (SDK 2.12, claude-sonnet-5-5) sent temperature 0.9: the API received none; a 400 became a 200")
+        return {"claude-sonnet-4-6": old["sampling"], PRIMARY: new["sampling"]}
 
     def _overload(self) -> dict[str, Any]:
         self._ask_for(3 * LIMIT_PER_MIN)
@@ -195,9 +193,8 @@ class Story:
         self._access.service("claude-simulator", "simulator", "/_sim/faults", method="PUT", body=faults)
 
     def _seen(self, model: str) -> dict[str, Any]:
-        seen = self._access.service("claude-simulator", "simulator", f"/_sim/requests?limit=50&model={model}")
-        served = [request for request in (seen if isinstance(seen, list) else seen["requests"]) if request["code"] == 200]
-        return dict(served[-1]) if served else {}
+        requests = self._access.service("claude-simulator", "simulator", f"/_sim/requests?limit=50&model={model}")
+        return next((dict(request) for request in requests if request["code"] == 200), {})
 
     def _is_ready(self, name: str) -> bool:
         status = self._access.request(f"{WORKLOADS_PATH}/{name}").get("status", {})
