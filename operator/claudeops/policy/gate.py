@@ -23,7 +23,8 @@ class StreamGate:
     """Admission by streams for one model group.
 
     Streams are learned from as they run (`produced`); an answer that comes whole is learned from when it is there
-    (`leave_whole`), so that the seconds in which it says nothing do not look like slowness.
+    (`leave_whole`), so that the seconds in which it says nothing do not look like slowness. Meanwhile the mirror bucket
+    takes it to produce at the learned rate, as the API's bucket sees it, and is corrected at its end.
     """
 
     __slots__ = (
@@ -80,8 +81,7 @@ class StreamGate:
         self._advance(now)
         self.unfolded_tokens += tokens
         self.output_sum += tokens
-        self.bucket.refill(now)
-        self.bucket.debit(tokens)
+        self.bucket.level -= tokens
         if now - self.folded_at >= FOLD_S:
             self._fold(now)
 
@@ -99,8 +99,7 @@ class StreamGate:
         self.unfolded_tokens += tokens
         self.unfolded_slot_s += max(0.0, now - entered_at)
         self.output_sum += tokens
-        self.bucket.refill(now)
-        self.bucket.debit(tokens)
+        self.bucket.debit(tokens - self.slot_rate * max(0.0, now - entered_at))
         self._finish()
         self._fold(now)
 
@@ -113,14 +112,14 @@ class StreamGate:
 
     def is_open(self, now: float) -> bool:
         """May one more request start? One always may when none runs, unless the output lease is in debt."""
-        self.bucket.refill(now)
+        self._advance(now)
         if self.bucket.level < 0.0:
             return False
         return self.in_flight == 0 or self.in_flight * self.slot_rate < self.rate
 
     def wait_s(self, now: float) -> float:
         """Estimated seconds until the gate opens: the debt's, or the mean time between two streams' ends."""
-        self.bucket.refill(now)
+        self._advance(now)
         wait_s = self.bucket.wait_s()
         if self.in_flight and self.in_flight * self.slot_rate >= self.rate:
             wait_s = max(wait_s, self.mean_output / self.rate if self.rate > 0.0 else inf)
@@ -131,6 +130,10 @@ class StreamGate:
         if elapsed_s > 0.0:
             self.unfolded_slot_s += elapsed_s * self.streams
             self.updated_at = now
+            self.bucket.refill(now)
+            whole = self.in_flight - self.streams
+            if whole:
+                self.bucket.level -= elapsed_s * self.slot_rate * whole
 
     def _finish(self) -> None:
         self.finished = self.finished * 0.98 + 1.0

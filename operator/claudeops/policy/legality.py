@@ -60,8 +60,8 @@ def illegal_sampling(
         "top_p": top_p is not None and legal_value(rule.top_p, top_p) is None,
         "top_k": top_k is not None and not rule.top_k.admits(top_k),
     }
-    are_both_left = temperature is not None and top_p is not None and not (out["temperature"] or out["top_p"])
-    if rule.is_exclusive and are_both_left:
+    are_both_sent = None not in (temperature, top_p)
+    if rule.is_exclusive and are_both_sent and not (out["temperature"] or out["top_p"]):
         out["temperature" if prefer_top_p else "top_p"] = True
     return tuple(name for name, is_out in out.items() if is_out)
 
