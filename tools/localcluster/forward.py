@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import socket
 import subprocess
 import sys
@@ -52,7 +53,7 @@ def forwarded(layout: Layout, target: Target, *, port: int = 0) -> Iterator[int]
     """While in the block, the given port here (a free one if 0 or taken) leads to the target. Ends with the box, too."""
     with listen(port) as listener:
         init = find_init(layout)
-        watched = [str(init.pid)] if init else []
+        watched = [str(os.getpid()), *([str(init.pid)] if init else [])]
         argv = [sys.executable, "-m", RELAY_MODULE, str(listener.fileno()), target.host, str(target.port), *watched]
         process = subprocess.Popen(enter(layout, argv, namespaces="-n"), cwd=REPOSITORY, pass_fds=(listener.fileno(),))
         try:

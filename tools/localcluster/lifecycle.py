@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import sys
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,13 +28,14 @@ from .pki import ensure_pki, write_kubeconfig
 from .preflight import check_machine, cni_folder, install_packages
 from .progress import Progress
 from .servers import build_servers
-from .settings import write_settings
+from .settings import DNS_READY_ADDRESS, write_settings
 
 CONTAINERD_TIMEOUT_S = 30.0
 API_TIMEOUT_S = 90.0
 NODE_TIMEOUT_S = 90.0
 HEALTHY_TIMEOUT_S = 20.0
 WORKERS = 16
+DNS_PROBE = ("busybox", "wget", "-q", "-O", "/dev/null", f"http://{DNS_READY_ADDRESS}/ready")
 INSIDE_USERS = ("admin", "controller-manager", "scheduler", "kubelet", "proxy")
 
 
@@ -105,7 +107,7 @@ def _start(layout: Layout, parts: Parts, progress: Progress) -> None:
     images = parts.images
     api = Api(layout, port)
     with progress.step("containerd up"):
-        wait_until(lambda: _is_containerd_up(layout), timeout_s=CONTAINERD_TIMEOUT_S, what=f"containerd (see {layout.logs})")
+        wait_until(lambda: _succeeds_inside(layout, [*ctr(), "version"]), timeout_s=CONTAINERD_TIMEOUT_S, what=f"containerd (see {layout.logs})")
     with ThreadPoolExecutor() as pool:
         loading = pool.submit(lambda: load_images(layout, images.result(), progress))
         with progress.step("API server ready"):
@@ -114,6 +116,8 @@ def _start(layout: Layout, parts: Parts, progress: Progress) -> None:
             wait_until(api.is_node_ready, timeout_s=NODE_TIMEOUT_S, what=f"the node (see {layout.logs})")
         with progress.step("pods accepted"):
             wait_until(api.accepts_pods, timeout_s=NODE_TIMEOUT_S, what=f"the default ServiceAccount (see {layout.logs})")
+        with progress.step("DNS ready"):
+            wait_until(lambda: _succeeds_inside(layout, DNS_PROBE), timeout_s=NODE_TIMEOUT_S, what=f"CoreDNS (see {layout.logs})")
         loading.result()
 
 
@@ -149,9 +153,9 @@ def _containerd_major() -> int:
     return int(found[1])
 
 
-def _is_containerd_up(layout: Layout) -> bool:
+def _succeeds_inside(layout: Layout, argv: Sequence[str]) -> bool:
     try:
-        run(enter(layout, [*ctr(), "version"]))
+        run(enter(layout, argv))
     except LocalClusterError:
         return False
     return True

@@ -1,7 +1,7 @@
-"""A TCP relay from an inherited listening socket to one address: `python -m tools.localcluster.relay FD HOST PORT [WATCHED_PID]`.
+"""A TCP relay from an inherited listening socket to one address: `python -m tools.localcluster.relay FD HOST PORT [WATCHED_PID ...]`.
 
 The listening socket was opened in the machine's network namespace and stays there; this process runs inside the box's, so
-what it dials is in the box. It ends when the watched process (the box's first one) ends.
+what it dials is in the box. It ends when a watched process (the box's first one, or whoever asked for the relay) ends.
 """
 
 import asyncio
@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import sys
+from collections.abc import Sequence
 
 
 class _End(asyncio.Protocol):
@@ -67,13 +68,13 @@ class _Accepted(_End):
             self.transport.resume_reading()
 
 
-async def serve(listener: socket.socket, *, host: str, port: int, watched_pid: int | None) -> None:
-    """Relay until the watched process ends, or for ever."""
+async def serve(listener: socket.socket, *, host: str, port: int, watched_pids: Sequence[int]) -> None:
+    """Relay until one of the watched processes ends, or for ever if there is none."""
     loop = asyncio.get_running_loop()
     ended = asyncio.Event()
-    if watched_pid is not None:
+    for pid in watched_pids:
         try:
-            loop.add_reader(os.pidfd_open(watched_pid), ended.set)
+            loop.add_reader(os.pidfd_open(pid), ended.set)
         except ProcessLookupError:
             return
     async with await loop.create_server(lambda: _Accepted(host, port), sock=listener, start_serving=True):
@@ -83,9 +84,9 @@ async def serve(listener: socket.socket, *, host: str, port: int, watched_pid: i
 def main() -> None:
     """The command line above."""
     fd, host, port = int(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-    watched_pid = int(sys.argv[4]) if len(sys.argv) > 4 else None
+    watched_pids = [int(word) for word in sys.argv[4:]]
     with contextlib.suppress(KeyboardInterrupt):
-        asyncio.run(serve(socket.socket(fileno=fd), host=host, port=port, watched_pid=watched_pid))
+        asyncio.run(serve(socket.socket(fileno=fd), host=host, port=port, watched_pids=watched_pids))
 
 
 if __name__ == "__main__":

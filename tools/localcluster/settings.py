@@ -7,6 +7,7 @@ from .layout import CONTAINERD_SOCKET, FIRST_POD_IP, NODE_IP, PAUSE_IMAGE, POD_C
 
 ETCD_URL = "http://127.0.0.1:2379"
 DNS_DOMAIN = "cluster.local"
+DNS_READY_ADDRESS = "127.0.0.1:8181"
 CNI_CONF = "cni"
 KUBELET_CONFIG, PROXY_CONFIG, CONTAINERD_CONFIG, COREFILE = "kubelet.json", "proxy.json", "containerd.toml", "Corefile"
 
@@ -19,7 +20,7 @@ def write_settings(layout: Layout, *, containerd_major: int, cni_bin: Path) -> N
     (layout.box / CONTAINERD_CONFIG).write_text(containerd_config(containerd_major, cni_bin=cni_bin, cni_conf=cni))
     (layout.box / KUBELET_CONFIG).write_text(kubelet_config(layout))
     (layout.box / PROXY_CONFIG).write_text(proxy_config(layout))
-    (layout.box / COREFILE).write_text(corefile(layout.box / "proxy.kubeconfig"))
+    (layout.box / COREFILE).write_text(corefile(layout.box / "admin.kubeconfig"))
 
 
 def cni_config() -> str:
@@ -126,7 +127,7 @@ def corefile(kubeconfig: Path) -> str:
     """Service names only: there is no other name server to ask."""
     return f""".:53 {{
   errors
-  ready 127.0.0.1:8181
+  ready {DNS_READY_ADDRESS}
   kubernetes {DNS_DOMAIN} {{
     kubeconfig {kubeconfig}
     ttl 1
