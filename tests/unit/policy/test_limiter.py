@@ -1,0 +1,137 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claudeops.policy.level import Sample
+from claudeops.policy.limiter import GroupLimiter
+from claudeops.policy.rates import INPUT, OUTPUT, REQUESTS, Rates
+
+LEASE = Rates(4.0, 4000.0, 1000.0)
+moves = st.lists(
+    st.tuples(st.sampled_from(["ask", "end", "refund", "settle"]), st.floats(0.0, 2.0), st.floats(0.0, 6000.0)), min_size=1, max_size=80
+)
+
+
+@settings(max_examples=80)
+@given(moves=moves)
+def test_admission_never_passes_the_lease_by_more_than_one_request_in_any_interleaving(moves: list[tuple[str, float, float]]) -> None:
+    limiter = GroupLimiter(LEASE, 0.0)
+    running: list[float] = []
+    now = counted_requests = counted_input = largest = 0.0
+    for what, pause_s, amount in moves:
+        now += pause_s
+        if what == "ask" and limiter.try_admit(amount, now):
+            running.append(amount)
+            counted_requests += 1.0
+            counted_input += amount
+            largest = max(largest, amount)
+        elif what == "end" and running:
+            limiter.produced(20.0, now)
+            limiter.leave(now)
+            running.pop()
+        elif what == "refund" and running:
+            taken = running.pop()
+            limiter.refund(taken, now)
+            counted_requests -= 1.0
+            counted_input -= taken
+        elif what == "settle" and running:
+            limiter.settle_input(running[-1], amount, now)
+            counted_input += amount - running[-1]
+            running[-1] = amount
+            largest = max(largest, amount)
+        assert counted_requests <= LEASE.requests * (now + 1.0) + 1.0 + 1e-6
+        if what == "ask":
+            assert counted_input <= LEASE.input_tokens * (now + 1.0) + largest + corrections_of(moves) + 1e-6
+        assert limiter.requests.level <= limiter.requests.burst
+        assert limiter.input.level <= limiter.input.burst
+        assert limiter.gate.in_flight == len(running) <= LEASE.output_tokens / limiter.gate.slot_rate + 1.0
+
+
+def corrections_of(moves: list[tuple[str, float, float]]) -> float:
+    """What corrections at message_start may have added after the fact: no limiter can refuse that beforehand."""
+    return sum(amount for what, _, amount in moves if what == "settle")
+
+
+@settings(max_examples=60)
+@given(size=st.floats(0.0, 50_000.0), asks=st.integers(1, 30))
+def test_refunds_never_create_capacity(size: float, asks: int) -> None:
+    limiter, plain = GroupLimiter(LEASE, 0.0), GroupLimiter(LEASE, 0.0)
+    for _ in range(asks):
+        if limiter.try_admit(size, 0.0):
+            limiter.refund(size, 0.0)
+    count = sum(limiter.try_admit(100.0, 0.0) for _ in range(30))
+    assert count <= sum(plain.try_admit(100.0, 0.0) for _ in range(30))
+
+
+def test_a_refusal_takes_nothing() -> None:
+    limiter = GroupLimiter(Rates(1.0, 1e6, 1e6), 0.0)
+    while limiter.try_admit(10.0, 0.0):
+        pass
+    before = (limiter.requests.level, limiter.input.level, limiter.gate.in_flight)
+    assert not limiter.try_admit(10.0, 0.0)
+    assert (limiter.requests.level, limiter.input.level, limiter.gate.in_flight) == before
+
+
+@settings(max_examples=40)
+@given(sizes=st.lists(st.floats(1.0, 20_000.0), min_size=1, max_size=10))
+def test_after_the_computed_wait_a_request_is_admitted(sizes: list[float]) -> None:
+    limiter = GroupLimiter(Rates(4.0, 4000.0, 1e6), 0.0)
+    now = 0.0
+    for size in sizes:
+        now += limiter.wait_s(size, now) + 1e-6
+        assert limiter.try_admit(size, now)
+    assert limiter.wait_s(1.0, now) > 0.0 or limiter.try_admit(1.0, now)
+
+
+def test_a_pause_holds_everything_and_is_never_shortened() -> None:
+    limiter = GroupLimiter(LEASE, 0.0)
+    limiter.pause(5.0)
+    limiter.pause(2.0)
+    assert not limiter.try_admit(1.0, 4.9)
+    assert limiter.wait_s(1.0, 4.0) == pytest.approx(1.0)
+    assert limiter.try_admit(1.0, 5.0)
+
+
+def test_a_low_level_slows_the_proxy_and_a_stale_one_lets_it_go() -> None:
+    limiter = GroupLimiter(LEASE, 0.0)
+    limiter.set_lease(LEASE, 0.0, limits=Rates(10.0, 10_000.0, 2_000.0), full_s=Rates(5.0, 5.0, 5.0))
+    limiter.see_level(OUTPUT, Sample(2_000.0, 0.0, 1.0), 1.0)
+    assert limiter.scale == 0.5
+    assert (limiter.requests.rate, limiter.input.rate, limiter.gate.rate) == (2.0, 2000.0, 500.0)
+    assert limiter.try_admit(1.0, 20.0)
+    assert limiter.scale == 1.0
+    assert limiter.gate.rate == 1000.0
+
+
+def test_a_limit_lower_than_the_lease_assumed_shrinks_it_at_once_and_asks_for_a_report() -> None:
+    limiter = GroupLimiter(LEASE, 0.0)
+    limits = Rates(10.0, 10_000.0, 2_000.0)
+    limiter.set_lease(LEASE, 0.0, limits=limits, full_s=Rates(5.0, 5.0, 5.0))
+    assert not limiter.see_level(INPUT, Sample(10_000.0, 50_000.0, 1.0), 1.0)
+    assert limiter.see_level(INPUT, Sample(5_000.0, 25_000.0, 2.0), 2.0)
+    assert limiter.input.rate == 2000.0
+    assert limiter.requests.rate == 4.0
+    limiter.set_lease(LEASE.scaled(0.5), 3.0, limits=Rates(10.0, 5_000.0, 2_000.0))
+    assert limiter.input.rate == 2000.0
+
+
+def test_those_ahead_in_the_queue_lengthen_the_wait_by_the_scarcest_dimension() -> None:
+    limiter = GroupLimiter(Rates(10.0, 1000.0, 1e6), 0.0)
+    assert limiter.queue_wait_s(0, 0.0, 0.0) == 0.0
+    assert limiter.queue_wait_s(5, 20_000.0, 0.0) == pytest.approx(20.0)
+    assert limiter.queue_wait_s(500, 0.0, 0.0) == pytest.approx(50.0)
+
+
+def test_a_tiny_lease_still_admits_one_request() -> None:
+    limiter = GroupLimiter(Rates(0.5, 0.0, 0.0), 0.0)
+    assert limiter.try_admit(1000.0, 0.0)
+    assert not limiter.try_admit(1000.0, 1.0)
+
+
+def test_requests_have_their_own_rounding() -> None:
+    limiter = GroupLimiter(LEASE, 0.0)
+    limiter.see_level(REQUESTS, Sample(10.0, 50.0, 1.0), 1.0)
+    limiter.see_level(REQUESTS, Sample(10.0, 49.0, 2.0), 2.0)
+    assert limiter.gauges[REQUESTS].level(2.0) == 1.0
