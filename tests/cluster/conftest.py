@@ -1,0 +1,41 @@
+"""A real Kubernetes for the tests: the local cluster, or one of your own.
+
+`CLAUDEOPS_TEST_KUBECONFIG` (and `CLAUDEOPS_TEST_CONTEXT`) name a cluster of your own, into which the images must have been loaded.
+Otherwise the local cluster is used: brought up if it is not, and then ended with the tests.
+"""
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.kubernetes import Cluster
+from tools.localcluster.box import find_init
+from tools.localcluster.kubectl import find_kubectl
+from tools.localcluster.layout import Layout
+from tools.localcluster.lifecycle import down
+from tools.localcluster.progress import Progress
+
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="session")
+def cluster() -> Iterator[Cluster]:
+    """A cluster with a node and our images, the same for all tests: use a namespace of your own."""
+    kubectl = find_kubectl(Progress(quiet=True))
+    if own := os.environ.get("CLAUDEOPS_TEST_KUBECONFIG"):
+        yield Cluster(kubectl, Path(own), context=os.environ.get("CLAUDEOPS_TEST_CONTEXT"))
+        return
+    layout = Layout(os.environ.get("CLAUDEOPS_CLUSTER", "default"))
+    was_up = find_init(layout) is not None
+    done = subprocess.run([sys.executable, "-m", "tools.localcluster", "--name", layout.name, "up"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        pytest.fail(f"no cluster to test on (CLAUDEOPS_TEST_KUBECONFIG names one of your own):\n{done.stderr}", pytrace=False)
+    with contextlib.ExitStack() as stack:
+        if not was_up:
+            stack.callback(down, layout)
+        yield Cluster(kubectl, layout.kubeconfig, layout=layout)
