@@ -110,11 +110,11 @@ class _Answer:
 
     def feed(self, data: bytes) -> None:
         self._parser.feed_data(data)
+        if self._size > MAX_ANSWER_BYTES:
+            raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
 
     def on_body(self, part: bytes) -> None:
         self._size += len(part)
-        if self._size > MAX_ANSWER_BYTES:
-            raise ValueError(f"an answer of more than {MAX_ANSWER_BYTES} bytes")
         self.parts.append(part)
 
     def on_message_complete(self) -> None:
