@@ -13,6 +13,7 @@ from typing import TypeVar
 import msgspec
 import pytest
 import uvloop
+from tests.sidecar.exchange_peer import SERVER_NAME, Answer, Authority, Peer
 
 from claudeops.exchange import Assignment, Lease, Rates, Report, encode_message
 from claudeops.policy.lease_state import LeasePhase
@@ -22,7 +23,6 @@ from claudeops.sidecar.exchange_client import ExchangeClient
 from claudeops.sidecar.group import GroupRuntime
 from claudeops.sidecar.report import ReportDesk
 from claudeops.sidecar.runtime import Runtime
-from tests.sidecar.exchange_peer import SERVER_NAME, Answer, Authority, Peer
 
 MODEL = "claude-sonnet-5-5"
 GROUP = "sonnet-5.5"

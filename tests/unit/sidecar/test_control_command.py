@@ -48,7 +48,7 @@ def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) ->
 
 @pytest.mark.parametrize("text", ["", "4141", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1", "::1:²"])
 def test_anything_else_is_refused_with_the_flag_named(text: str) -> None:
-    with pytest.raises(InvalidResource, match="^--admin: "):
+    with pytest.raises(InvalidResource, match=r"^--admin: "):
         parse_address(text, "--admin")
 
 
