@@ -23,8 +23,8 @@ class Ticket(Generic[T]):
 class AdmissionQueue(Generic[T]):
     """Lower class first; within a class sessions take turns; within a turn the earlier deadline first.
 
-    A session's n-th waiting item ranks behind every other session's (n-1)-th. Turns move on with what was served, so
-    that a session that waits long is not overtaken for ever by sessions that come and go.
+    A session's n-th waiting item ranks behind every other session's (n-1)-th. Turns move on with what was served: who
+    comes later joins the next turn, so that a long queue of one session is not overtaken for ever by newcomers.
     """
 
     __slots__ = ("heap", "limit", "sequence", "served_turns", "sessions", "waiting")
@@ -78,10 +78,14 @@ class AdmissionQueue(Generic[T]):
     def expire(self, now: float) -> list[T]:
         """Take out everything whose deadline has come, in order of deadline. O(n): call it when the earliest is due."""
         due = [entry for entry in self.heap if entry[4].is_waiting and entry[2] <= now]
-        for priority, turn, _, _, ticket in due:
-            self._settle(priority, turn, ticket)
-        if due:
-            self._rebuild()
+        if not due:
+            return []
+        kept = [entry for entry in self.heap if entry[4].is_waiting and entry[2] > now]
+        for priority, turn, deadline, _, ticket in self.heap:
+            if deadline <= now or not ticket.is_waiting:
+                self._settle(priority, turn, ticket)
+        self.heap = kept
+        heapq.heapify(self.heap)
         return [ticket.item for _, _, _, _, ticket in sorted(due, key=lambda entry: (entry[2], entry[3]))]
 
     def next_deadline(self) -> float | None:
@@ -96,7 +100,7 @@ class AdmissionQueue(Generic[T]):
         return items
 
     def _turn(self, priority: int, session: bytes) -> int:
-        floor = self.served_turns.get(priority, 0)
+        floor = self.served_turns.get(priority, 0) + 1
         entry = self.sessions.get((priority, session))
         if entry is None:
             self.sessions[(priority, session)] = [1, floor]
@@ -120,7 +124,3 @@ class AdmissionQueue(Generic[T]):
         while self.heap and not self.heap[0][4].is_waiting:
             priority, turn, _, _, ticket = heapq.heappop(self.heap)
             self._settle(priority, turn, ticket)
-
-    def _rebuild(self) -> None:
-        self.heap = [entry for entry in self.heap if entry[4].is_waiting]
-        heapq.heapify(self.heap)

@@ -41,7 +41,10 @@ class ReplicaState:
 
 @dataclass(frozen=True, slots=True)
 class ReplicaObservation:
-    """Sums over the workload's proxies. `is_frozen`: upstream down, breaker open, or no report."""
+    """Sums over the workload's proxies. `is_frozen`: upstream down, breaker open, or no report.
+
+    `lease_requests_per_s`: what the leases admit in their scarcest dimension; `latency_s`: mean time of a request upstream.
+    """
 
     in_flight: float
     queued: float
@@ -75,7 +78,7 @@ def step_replicas(state: ReplicaState, seen: ReplicaObservation, now: float, par
         observed_at=now,
         window_from=now if state.window_from is None else state.window_from,
         peaks=_push(state.peaks, now, wanted, parameters.down_window_s),
-        is_capped_by_quota=_wanted(uncapped, parameters) > max(wanted, state.replicas),
+        is_capped_by_quota=_wanted(uncapped, parameters) > parameters.up_threshold * wanted,
     )
     return _decide(state, wanted, now, parameters)
 

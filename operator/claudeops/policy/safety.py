@@ -70,7 +70,7 @@ def step_safety(
         weight = max(parameters.weight_min, state.weight * parameters.cut_factor)
         next_cut_at = now + max(parameters.cut_every_s, seen.retry_after_s)
         return replace(state, weight=weight, failed_weight=state.weight, cut_at=now, next_cut_at=next_cut_at)
-    if state.weight >= 1.0 or now - state.cut_at < parameters.cut_every_s:
+    if state.weight >= 1.0 or now < state.next_cut_at:
         return state
     if is_fresh:
         pace = parameters.fresh_per_s
