@@ -66,6 +66,10 @@ class Proxy:
     max_in_flight: int | None = None
     assignment: Assignment | None = None
     version: int = 0
+    told_flips: tuple[tuple[str, bool], ...] = ()
+    told_epoch: int = -1
+    told_at: float = -1.0e18
+    told_revision: int = -1
 
     def offered(self, group: str) -> float:
         """Smoothed requests a second that the application offered for this group, as of the last report."""

@@ -1,0 +1,188 @@
+"""One model group's capacity shared out: among workloads by water-fill, among their proxies by demand. Pure.
+
+Source: reference quota-control, section 2 "shares". All rates are per second, triples in the order of requests, input and output tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from claudeops.fleet.proxy import NOTHING, Flags, Grant, Triple
+from claudeops.policy.shares import CONTENDED_BELOW, LeaseShare, WorkloadShare, lease_shares, probe_rate, proxy_demand
+from claudeops.policy.waterfill import Claim, waterfill
+
+UNLIMITED: Triple = (1e6, 1e9, 1e7)
+"""What is leased of a dimension that nothing limits. Finite, since proxies compute with it."""
+BOUNDLESS = 1e12
+COUPLING_SLACK = 1.2
+"""Who gets a third of one dimension cannot use more than that of the others; this much above it is still asked for."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one proxy's application offers to this group, and what the proxy was last told to hold."""
+
+    requests_per_s: float
+    queued: int
+    held: Grant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """One workload that shares the group. ``costs`` are means of one request; ``maximum`` is None where it has none.
+
+    ``elsewhere_per_s``: requests a second that it offers to other groups, since ``maximum`` bounds the sum.
+    """
+
+    name: str
+    weight: float
+    costs: Triple
+    offers: Mapping[str, Offer]
+    floors: Triple = NOTHING
+    maximum: tuple[float | None, float | None, float | None] = (None, None, None)
+    elsewhere_per_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Portion:
+    """One workload's part. ``demand`` is what it asked for after its maximum; contended where the grant does not cover it."""
+
+    demand: Triple
+    grant: Triple
+    is_contended: Flags
+    is_guarantee_scaled: Flags
+    is_capped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Allotment:
+    """Portions by workload name, grants by proxy, and what all of it is charged."""
+
+    portions: dict[str, Portion]
+    grants: dict[str, Grant]
+    charged: Triple
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    demands: dict[str, Triple]
+    is_capped: Flags
+
+
+Fill = dict[str, tuple[float, float, bool]]
+"""Workload name → (demand, grant, were guarantees scaled)."""
+
+
+def allot(capacity: Sequence[float | None], members: Sequence[Member]) -> Allotment:
+    """Shares the capacities (None: that dimension is not limited) out.
+
+    The sum of charges passes a capacity by no more than the probing minimum of 1 %.
+    """
+    proxies = sum(len(member.offers) for member in members)
+    bounds = tuple(BOUNDLESS if bound is None else bound for bound in capacity)
+    probes = tuple(0.0 if bound is None else probe_rate(bound, proxies) for bound in capacity)
+    wanted = {member.name: _ask(member, probes) for member in members}
+    asked = _within_reach(wanted, [_fill(bounds[index], members, wanted, index) for index in range(3)])
+    fills = [_fill(bounds[index], members, asked, index) for index in range(3)]
+    shares = []
+    for index in range(3):
+        leases = lease_shares(bounds[index], _shares(members, asked, fills[index], index), _held(members, index), probes[index])
+        shares.append(_with_headroom(leases, bounds[index], UNLIMITED[index]))
+    portions = {member.name: _portion(member.name, fills, wanted[member.name]) for member in members}
+    grants = {
+        instance: Grant(
+            _three(tuple(share[instance].lease for share in shares)),
+            _three(tuple(share[instance].charge for share in shares)),
+            (shares[0][instance].is_contended, shares[1][instance].is_contended, shares[2][instance].is_contended),
+        )
+        for member in members
+        for instance in member.offers
+    }
+    charged = _three(tuple(sum(grant.charges[index] for grant in grants.values()) for index in range(3)))
+    return Allotment(portions, grants, charged)
+
+
+def _ask(member: Member, probes: Sequence[float]) -> _Asked:
+    """Demands of each proxy, cut so that the workload's sum over all groups stays within its maximum."""
+    demands = {
+        instance: _three(tuple(proxy_demand(offer.requests_per_s, offer.queued, member.costs[index], probes[index]) for index in range(3)))
+        for instance, offer in member.offers.items()
+    }
+    sums = [sum(demand[index] for demand in demands.values()) + member.elsewhere_per_s * member.costs[index] for index in range(3)]
+    ratios = [1.0 if most is None or total <= most else most / total for most, total in zip(member.maximum, sums, strict=True)]
+    factor = min(ratios)
+    capped = (ratios[0] < 1.0, ratios[1] < 1.0, ratios[2] < 1.0)
+    return _Asked({name: _three(tuple(value * factor for value in demand)) for name, demand in demands.items()}, capped)
+
+
+def _within_reach(wanted: Mapping[str, _Asked], fills: Sequence[Fill]) -> dict[str, _Asked]:
+    """Cuts what is asked of every dimension to what the scarcest one of a workload lets it use."""
+    asked = {}
+    for name, ask in wanted.items():
+        fractions = [fill[name][1] / fill[name][0] for fill in fills if fill[name][0] > 0.0]
+        reach = min(1.0, COUPLING_SLACK * min(fractions, default=1.0))
+        demands = {instance: _three(tuple(reach * value for value in demand)) for instance, demand in ask.demands.items()}
+        asked[name] = _Asked(demands, ask.is_capped)
+    return asked
+
+
+def _fill(bound: float, members: Sequence[Member], asked: Mapping[str, _Asked], index: int) -> Fill:
+    sums = {member.name: sum(demand[index] for demand in asked[member.name].demands.values()) for member in members}
+    claims = [Claim(member.name, sums[member.name], member.floors[index], member.weight) for member in members]
+    result = waterfill(bound, claims)
+    scaled = {claim.name: result.is_guarantee_scaled and result.grants[claim.name] < min(claim.floor, claim.demand) for claim in claims}
+    return {name: (sums[name], result.grants[name], scaled[name]) for name in sums}
+
+
+def _shares(members: Sequence[Member], asked: Mapping[str, _Asked], fill: Fill, index: int) -> list[WorkloadShare]:
+    return [
+        WorkloadShare(
+            fill[member.name][1],
+            {instance: demand[index] for instance, demand in asked[member.name].demands.items()},
+            asked[member.name].is_capped[index],
+        )
+        for member in members
+    ]
+
+
+def _held(members: Sequence[Member], index: int) -> dict[str, float]:
+    return {
+        instance: offer.held.rates[index]
+        for member in members
+        for instance, offer in member.offers.items()
+        if offer.held is not None and offer.held.is_contended[index]
+    }
+
+
+def _with_headroom(shares: dict[str, LeaseShare], bound: float, unlimited: float) -> dict[str, LeaseShare]:
+    """What nobody is charged for is lent evenly to those who do not queue, so that a burst after silence need not wait for a report.
+
+    Each then holds the more of twice its demand and demand plus headroom; even if all used their headroom, capacity would hold.
+    """
+    free = [name for name, share in shares.items() if not share.is_contended]
+    if not free:
+        return shares
+    if bound >= BOUNDLESS:
+        lent = {name: LeaseShare(unlimited, shares[name].charge, False) for name in free}
+    else:
+        headroom = max(0.0, bound - sum(share.charge for share in shares.values())) / len(free)
+        lent = {name: LeaseShare(max(shares[name].lease, shares[name].charge + headroom), shares[name].charge, False) for name in free}
+    return {**shares, **lent}
+
+
+def _portion(name: str, fills: Sequence[Fill], wanted: _Asked) -> Portion:
+    parts = [fill[name] for fill in fills]
+    contended = [grant < CONTENDED_BELOW * demand for demand, grant, _ in parts]
+    return Portion(
+        demand=_three(tuple(sum(demand[index] for demand in wanted.demands.values()) for index in range(3))),
+        grant=_three(tuple(part[1] for part in parts)),
+        is_contended=(contended[0], contended[1], contended[2]),
+        is_guarantee_scaled=(parts[0][2], parts[1][2], parts[2][2]),
+        is_capped=any(wanted.is_capped),
+    )
+
+
+def _three(values: tuple[float, ...]) -> Triple:
+    first, second, third = values
+    return (first, second, third)
