@@ -24,19 +24,19 @@ def container(name: str, code: str, **extra: object) -> dict[str, object]:
 
 
 def pod(name: str, **spec: object) -> str:
-    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": spec})
+    return json.dumps({"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "labels": {"app": name}}, "spec": {"terminationGracePeriodSeconds": 1, **spec}})
 
 
 def test_a_service_answers_from_a_pod_by_name_and_from_this_machine(cluster: Cluster) -> None:
     with cluster.namespace("t-local-service") as namespace:
         cluster.apply(pod("web", containers=[container("web", SERVE)]), namespace=namespace)
-        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}
+        service = {"apiVersion": "v1", "kind": "Service", "metadata": {"name": "site"}, "spec": {"selector": {"app": "web"}, "ports": [{"port": 80, "targetPort": 8080}]}}
         cluster.apply(json.dumps(service), namespace=namespace)
         cluster.kubectl("wait", "pod/web", "--for=condition=Ready", "--timeout=30s", "-n", namespace)
-        ask = "import urllib.request as u; print(u.urlopen('http://web', timeout=2).status)"
+        ask = "import urllib.request as u; print(u.urlopen('http://site', timeout=2).status)"
         said = cluster.wait_for(lambda: cluster.kubectl("exec", "web", "-n", namespace, "--", "python3", "-c", ask), what="an answer by name")
         assert said.strip() == "200"
-        with cluster.reach(namespace, "svc/web:80") as address, urllib.request.urlopen(f"http://{address}/", timeout=5) as answer:
+        with cluster.reach(namespace, "svc/site:80") as address, urllib.request.urlopen(f"http://{address}/", timeout=5) as answer:
             assert answer.status == 200
 
 
