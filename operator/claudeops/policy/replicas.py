@@ -57,7 +57,7 @@ def step_replicas(state: ReplicaState, seen: ReplicaObservation, now: float, par
     """One step; call it every few seconds.
 
     The load is min(in flight + queued, lease x latency), smoothed: the queue counts, the quota caps it. Up at once (at
-    most double, 30 s apart); down only to just above the 5-minute maximum (at most by a quarter, 60 s apart). While frozen
+    most double, 30 s apart); down only to just above the 5-minute maximum (at most by a quarter, or one, 60 s apart). While frozen
     nothing moves and the down window does not age. `is_capped_by_quota`: demand alone would want more replicas.
     """
     if seen.is_frozen:
@@ -93,7 +93,8 @@ def _decide(state: ReplicaState, wanted: int, now: float, parameters: ReplicaPar
     has_seen_window = state.window_from is not None and now - state.window_from >= parameters.down_window_s
     peak = state.peaks[0][1]
     if has_seen_window and peak < parameters.down_threshold * current and now - state.down_at >= parameters.down_every_s:
-        return replace(state, replicas=max(peak, ceil(parameters.down_factor * current)), down_at=now)
+        lowered = min(current - 1, ceil(parameters.down_factor * current))
+        return replace(state, replicas=max(peak, lowered), down_at=now)
     return state
 
 
