@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from tests.cluster.kubernetes import Cluster
 from tools.localcluster.box import find_init
 from tools.localcluster.kubectl import find_kubectl
@@ -32,7 +31,8 @@ def cluster() -> Iterator[Cluster]:
         return
     layout = Layout(os.environ.get("CLAUDEOPS_CLUSTER", "default"))
     was_up = find_init(layout) is not None
-    done = subprocess.run([sys.executable, "-m", "tools.localcluster", "--name", layout.name, "up"], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    argv = [sys.executable, "-m", "tools.localcluster", "--name", layout.name, "up"]
+    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         pytest.fail(f"no cluster to test on (CLAUDEOPS_TEST_KUBECONFIG names one of your own):\n{done.stderr}", pytrace=False)
     with contextlib.ExitStack() as stack:

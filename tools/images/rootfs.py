@@ -15,7 +15,8 @@ VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
 PYTHON = f"python{VERSION}"
 IMAGE_PREFIX = Path("usr/local")
 FOLDERS = ("tmp", "etc", "usr/local/bin", "lib64", "proc", "sys", "dev", "run", "var/tmp", "home/nonroot")
-UNUSED = frozenset("test tests idlelib tkinter turtledemo lib2to3 ensurepip site-packages dist-packages __pycache__ pydoc_data distutils".split())
+UNUSED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "distutils"}
+UNUSED |= {"site-packages", "dist-packages", "__pycache__"}
 UNUSED_PREFIXES = ("config-", "_test", "_ctypes_test", "_tkinter", "_xx", "xx", "sitecustomize")
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
@@ -89,5 +90,6 @@ def _elf_files(tree: Path) -> Iterator[Path]:
 
 
 def _linked(program: Path, base: Path) -> set[Path]:
-    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False, env={**os.environ, "LD_LIBRARY_PATH": str(base / "lib")})
+    env = {**os.environ, "LD_LIBRARY_PATH": str(base / "lib")}
+    said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False, env=env)
     return {Path(found) for found in re.findall(r"(?:\S+ => )?(/\S+) \(0x", said.stdout)}

@@ -10,8 +10,7 @@ from pathlib import Path
 from .errors import LocalClusterError
 
 ROOT = Path("/sys/fs/cgroup")
-V1_NEEDED = ("cpu", "memory", "cpuset", "pids")
-V2_NEEDED = ("cpu", "memory", "cpuset", "pids")
+NEEDED = ("cpu", "memory", "cpuset", "pids")
 REMOVE_TIMEOUT_S = 5.0
 POLL_S = 0.02
 
@@ -48,32 +47,32 @@ class CgroupTree:
     def _enable_controllers(self) -> None:
         (root,) = self.parents
         control = root / "cgroup.subtree_control"
-        for controller in V2_NEEDED:
+        for controller in NEEDED:
             if controller not in control.read_text().split():
                 try:
                     control.write_text(f"+{controller}")
                 except OSError as error:
                     raise LocalClusterError(
-                        f"cgroup v2: the {controller} controller cannot be handed to children of {root} ({error.strerror}). Inside a container "
-                        "the processes of its root group must first move to a group below it; on a host, check cgroup.controllers."
+                        f"cgroup v2: the {controller} controller cannot be handed to children of {root} ({error.strerror}). Inside a "
+                        "container the processes of its root group must first move to a group below it; see cgroup.controllers there."
                     ) from error
 
 
 def detect_cgroups(root: Path = ROOT) -> CgroupTree:
     """Find out the layout. Raises LocalClusterError where it is neither a complete v1 nor a v2 tree."""
     if (root / "cgroup.controllers").exists():
-        available = (root / "cgroup.controllers").read_text().split()
-        if missing := [name for name in V2_NEEDED if name not in available]:
-            raise LocalClusterError(f"cgroup v2 at {root} lacks the controllers {', '.join(missing)}, which the kubelet needs")
-        return CgroupTree(2, (root,))
-    if not root.is_dir():
+        available, tree = (root / "cgroup.controllers").read_text().split(), CgroupTree(2, (root,))
+    elif root.is_dir():
+        # cpu,cpuacct is often one hierarchy with links for each name: count every folder once.
+        folders = {folder.resolve() for folder in root.iterdir() if (folder / "cgroup.procs").exists()}
+        available, tree = [part for folder in folders for part in folder.name.split(",")], CgroupTree(1, tuple(sorted(folders)))
+    else:
         raise LocalClusterError(f"no control groups at {root}: the kubelet cannot run here")
-    # cpu,cpuacct is often one hierarchy with links for each name: count every folder once.
-    folders = tuple(sorted({folder.resolve() for folder in root.iterdir() if folder.is_dir() and (folder / "cgroup.procs").exists()}))
-    names = {part for folder in folders for part in folder.name.split(",")}
-    if missing := [name for name in V1_NEEDED if name not in names]:
-        raise LocalClusterError(f"the layout of control groups at {root} is unknown: neither v2 (cgroup.controllers) nor v1 with {', '.join(missing)}")
-    return CgroupTree(1, folders)
+    if missing := [name for name in NEEDED if name not in available]:
+        raise LocalClusterError(
+            f"the control groups at {root} (version {tree.version} by their layout) lack {', '.join(missing)}, which the kubelet needs"
+        )
+    return tree
 
 
 def _remove_tree(group: Path) -> None:

@@ -36,9 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def build_parser() -> argparse.ArgumentParser:
     """All commands and their options."""
-    parser = argparse.ArgumentParser(prog="python -m tools.localcluster", description="A real one-node Kubernetes, boxed in namespaces of this machine.")
+    about = "A real one-node Kubernetes, boxed in namespaces of this machine."
+    parser = argparse.ArgumentParser(prog="python -m tools.localcluster", description=about)
     default = os.environ.get("CLAUDEOPS_CLUSTER", DEFAULT_NAME)
-    parser.add_argument("--name", default=default, help="which cluster, where there are several (default: $CLAUDEOPS_CLUSTER or %(default)s)")
+    parser.add_argument(
+        "--name", default=default, help="which cluster, where there are several (default: $CLAUDEOPS_CLUSTER, else default)"
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="bring the cluster up; where it is up, bring its images up to date")
     commands.add_parser("down", help="end the cluster; nothing stays but the cache")
@@ -73,7 +76,8 @@ def _down(layout: Layout, _: argparse.Namespace) -> int:
 def _status(layout: Layout, _: argparse.Namespace) -> int:
     init = find_init(layout)
     if init is None:
-        print(f"cluster {layout.name}: down" + (" (an earlier run left something; `up` or `down` removes it)" if layout.box.exists() else ""))
+        left = " (an earlier run left something; `up` or `down` removes it)" if layout.box.exists() else ""
+        print(f"cluster {layout.name}: down{left}")
         return 1
     is_answering = is_up(layout)
     print(f"cluster {layout.name}: {'up' if is_answering else 'not ready'} (first process {init.pid})")

@@ -59,7 +59,7 @@ def _fill(folder: Path, images: Sequence[Image]) -> None:
     (folder / "config.toml").write_text(f'version = 2\nroot = "{folder}/root"\nstate = "{state}"\ndisabled_plugins = {disabled}\n{grpc}')
     write_archive(images, archive)
     argv = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "containerd", "-c", str(folder / "config.toml")]
-    ctr = ["ctr", "--address", socket, "--namespace", "k8s.io"]
+    ctr: list[str | Path] = ["ctr", "--address", socket, "--namespace", "k8s.io"]
     with (folder / "log").open("wb") as log:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:

@@ -4,7 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
-from .layout import API_PORT, CONTAINERD_SOCKET, NODE, NODE_IP, POD_CIDR, SERVICE_CIDR, Layout
+from .layout import API_PORT, NODE, NODE_IP, POD_CIDR, SERVICE_CIDR, Layout
 from .settings import CONTAINERD_CONFIG, COREFILE, ETCD_URL, KUBELET_CONFIG, PROXY_CONFIG
 
 BOUND_FOLDERS = ("/var/log", "/var/lib", "/run")

@@ -59,4 +59,4 @@ def _fits(kubectl: Path) -> bool:
     except (LocalClusterError, ValueError, KeyError):
         return False
     found = re.match(r"v1\.(\d+)\.", version)
-    return bool(found) and abs(int(found[1]) - int(kubernetes_version().split(".")[1])) <= SUPPORTED_SKEW
+    return found is not None and abs(int(found[1]) - int(kubernetes_version().split(".")[1])) <= SUPPORTED_SKEW

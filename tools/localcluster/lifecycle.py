@@ -107,7 +107,8 @@ def _start(layout: Layout, parts: Parts, progress: Progress) -> None:
     images = parts.images
     api = Api(layout, port)
     with progress.step("containerd up"):
-        wait_until(lambda: _succeeds_inside(layout, [*ctr(), "version"]), timeout_s=CONTAINERD_TIMEOUT_S, what=f"containerd (see {layout.logs})")
+        probe = [*ctr(), "version"]
+        wait_until(lambda: _succeeds_inside(layout, probe), timeout_s=CONTAINERD_TIMEOUT_S, what=f"containerd (see {layout.logs})")
     with ThreadPoolExecutor() as pool:
         loading = pool.submit(lambda: load_images(layout, images.result(), progress))
         with progress.step("API server ready"):

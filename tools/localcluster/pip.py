@@ -37,4 +37,6 @@ def _build_pip(folder: Path) -> None:
     try:
         run([sys.executable, "-m", "venv", folder])
     except LocalClusterError as error:
-        raise LocalClusterError(f"this Python has neither pip nor a working venv module (Debian: apt-get install python3-venv)\n{error}") from error
+        raise LocalClusterError(
+            f"this Python has neither pip nor a working venv (Debian: apt-get install python3-venv)\n{error}"
+        ) from error

@@ -47,7 +47,8 @@ def ensure_pki(folder: Path) -> None:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True, mode=0o700)
     _new_key(folder / "ca.key")
-    run(["openssl", "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=claudeops-local-ca", "-days", str(VALID_DAYS), "-out", "ca.crt"], cwd=folder)
+    subject = ["-subj", "/CN=claudeops-local-ca", "-days", str(VALID_DAYS)]
+    run(["openssl", "req", "-x509", "-new", "-key", "ca.key", *subject, "-out", "ca.crt"], cwd=folder)
     for certificate in CERTIFICATES:
         _sign(folder, certificate)
     run(["openssl", "genrsa", "-out", "sa.key", "2048"], cwd=folder)

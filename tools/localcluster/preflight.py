@@ -37,10 +37,10 @@ def check_machine(cache: Path, *used: Path) -> None:
         if "overlay" not in Path("/proc/filesystems").read_text().split():
             raise LocalClusterError(f"this kernel has no overlayfs, which containers need: {ELSEWHERE}")
     if filesystem_of(cache) in {"overlay", "overlayfs"}:
-        raise LocalClusterError(f"{cache} lies on an overlay file system, which cannot carry another: set XDG_CACHE_HOME to a folder on a real disk")
+        raise LocalClusterError(f"{cache} lies on an overlay file system, which cannot carry another: point XDG_CACHE_HOME to a real disk")
     for folder in (cache, *used):
         if any(folder.resolve().is_relative_to(hidden) for hidden in HIDDEN_FOLDERS):
-            raise LocalClusterError(f"{folder} lies where the box puts folders of its own ({', '.join(HIDDEN_FOLDERS)}): it must lie elsewhere")
+            raise LocalClusterError(f"{folder} lies under {', '.join(HIDDEN_FOLDERS)}, where the box puts its own: it must lie elsewhere")
 
 
 def filesystem_of(path: Path) -> str:

