@@ -147,7 +147,10 @@ class Fleet:
         self._is_learning = self._is_learning and not self._has_learned(now)
         by_quota: dict[str, list[Workload]] = {name: [] for name in self._quotas}
         for workload in self._workloads.values():
-            by_quota.get(workload.terms.quota, []).append(workload)
+            if workload.terms.quota in by_quota:
+                by_quota[workload.terms.quota].append(workload)
+            else:
+                _strip(workload)
         for name, workloads in by_quota.items():
             quota = self._quotas[name]
             self._step_flips(quota, now)
@@ -362,6 +365,13 @@ class Fleet:
             max_in_flight=proxy.max_in_flight,
             flips=[Flip(model=model, may_probe=may_probe) for model, may_probe in proxy.flips],
         )
+
+
+def _strip(workload: Workload) -> None:
+    """Without a quota there are neither leases nor flips."""
+    workload.active_model = workload.tiers[0]
+    for proxy in workload.proxies.values():
+        proxy.grants, proxy.flips = {}, ()
 
 
 def _has_moved(proxy: Proxy) -> bool:
