@@ -42,10 +42,13 @@ def render_proxy_config(
     upstream_ca: str,
     revision: int,
 ) -> ProxyConfig:
-    """The whole document. ``upstream_ca`` is PEM text, empty for the system's trust store; see :func:`next_revision` for ``revision``."""
+    """The whole document. ``upstream_ca`` is PEM text, empty for the system's trust store; see :func:`next_revision` for ``revision``.
+
+    It is read back once: so it is certain to be readable, and hashes as it does in the proxy (whole numbers have become floats).
+    """
     spec = workload.spec
     terms = workload_terms(workload)
-    return ProxyConfig(
+    rendered = ProxyConfig(
         revision=revision,
         workload=terms.workload,
         upstream=Upstream(base_url=quota.spec.upstream.base_url.rstrip("/"), ca_bundle=upstream_ca),
@@ -58,6 +61,7 @@ def render_proxy_config(
         connections=terms.connections,
         objectives=objectives(spec),
     )
+    return decode_config(encode_config(rendered))
 
 
 def next_revision(previous: str | None, new: ProxyConfig, now_ms: int) -> int:
