@@ -90,7 +90,7 @@ class Edge:
             fields = await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(self._login(), loop))
             return kopf.ConnectionInfo(**fields, expiration=datetime.now(UTC) + LOGIN_LIFE)
 
-        kopf.on.login(registry=registry, id="login")(log_in)  # type: ignore[arg-type]
+        kopf.on.login(registry=registry, id="login")(log_in)
         for kind in self._kinds:
             kopf.on.event(kind.group, kind.version, kind.plural, registry=registry, id=f"watch-{kind.plural}")(self._handler(kind, loop))
         return registry

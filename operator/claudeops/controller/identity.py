@@ -11,11 +11,11 @@ from typing import Final
 
 from claudeops.controller.kind import TOKEN_REVIEW, Object
 from claudeops.controller.kube import Kube
-from claudeops.controller.snapshot import WORKLOAD_LABEL
 from claudeops.errors import ClusterError, NotFound, Unreachable
 from claudeops.exchange import TOKEN_AUDIENCE
 from claudeops.fleet import Denied, Identity
 from claudeops.proxyconfig import WorkloadKey
+from claudeops.translate.naming import WORKLOAD_LABEL
 
 VERDICT_LIFE_S: Final = 60.0
 REFUSAL_LIFE_S: Final = 5.0

@@ -1,4 +1,4 @@
-"""One leader, by a Lease: held 15 s, renewed within 10 s, tried every 2 s; released on an orderly end.
+"""One leader, by a Lease: held 15 s, renewed every 2 s, each try within 10 s; released on an orderly end.
 
 A lease counts as expired when *we* have seen it unchanged for its duration, so clocks of different nodes are never compared. The
 Lease's transitions are the epoch of the exchange: strictly growing from leader to leader, even when somebody deletes the Lease (a new
@@ -68,12 +68,11 @@ class LeaderElection:
         self._monotonic = monotonic
         self._lease: Object | None = None
         self._sighting = Sighting()
-        self._renewed_s = 0.0
 
     @property
     def is_leader(self) -> bool:
-        """Whether the lease is ours and its renew deadline has not passed."""
-        return self._lease is not None and self._monotonic() - self._renewed_s < RENEW_DEADLINE_S
+        """Whether the Lease was ours when last seen."""
+        return self._lease is not None
 
     async def acquire(self) -> int:
         """Waits until the Lease is ours; the epoch."""
@@ -89,39 +88,35 @@ class LeaderElection:
             await asyncio.sleep(RETRY_S)
 
     async def _try_acquire(self) -> bool:
-        started_s = self._monotonic()
         try:
             lease = await self._kube.get(self._ref)
         except NotFound:
             metadata = {"name": self._ref.name, "namespace": self._ref.namespace}
             body = {"apiVersion": LEASE.api_version, "kind": LEASE.kind, "metadata": metadata}
             body["spec"] = claim(None, identity=self._identity, now=self._now())
-            self._won(await self._kube.create(LEASE, body, namespace=self._ref.namespace), started_s)
+            self._lease = await self._kube.create(LEASE, body, namespace=self._ref.namespace)
             return True
         self._sighting = self._sighting.see(lease, self._monotonic())
         if not is_free(lease, self._sighting, identity=self._identity, now_s=self._monotonic()):
             return False
         lease["spec"] = claim(lease, identity=self._identity, now=self._now())
-        self._won(await self._kube.replace(self._ref, lease), started_s)
+        self._lease = await self._kube.replace(self._ref, lease)
         return True
 
-    def _won(self, lease: Object, started_s: float) -> None:
-        self._lease, self._renewed_s = lease, started_s
-
     async def hold(self) -> None:
-        """Renews; returns when the Lease is lost: the process must end then, and must not release it."""
+        """Renews; returns when somebody else holds the Lease: the process must end then.
+
+        An API server that does not answer costs no leadership: nobody can take the Lease from it either. In a partition a second leader
+        may arise; its epoch is higher, and every proxy that has heard of it ignores this one.
+        """
         while True:
             await asyncio.sleep(RETRY_S)
             try:
-                async with asyncio.timeout(max(0.0, self._renewed_s + RENEW_DEADLINE_S - self._monotonic())):
+                async with asyncio.timeout(RENEW_DEADLINE_S):
                     if not await self._try_acquire():
                         break
-            except TimeoutError:
-                break
-            except ClusterError as error:
+            except (ClusterError, TimeoutError) as error:
                 logger.warning("cannot renew the lease: %s", error)
-                if not self.is_leader:
-                    break
         self._lease = None
 
     async def release(self) -> None:

@@ -7,14 +7,13 @@ from typing import Final
 
 from claudeops.controller.cache import Indexer, ObjectCache, Trim
 from claudeops.controller.kind import CONFIG_MAP, NAMESPACE, POD, PROFILE, QUOTA, WORKLOAD, Kind, Object
+from claudeops.translate.naming import CONTAINER_NAME, MANAGED_BY, WORKLOAD_LABEL
+from claudeops.translate.references import DEFAULT_QUOTA
 
-WORKLOAD_LABEL: Final = "claudeops.dev/workload"
-MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 MANAGER: Final = "claudeops"
-SIDECAR: Final = "claudeops-sidecar"
-DEFAULT_QUOTA: Final = "default"
+"""Field manager of what the operator renders."""
 
-SELECTORS: Final[Mapping[Kind, str]] = {POD: WORKLOAD_LABEL, CONFIG_MAP: f"{MANAGED_BY}={MANAGER}"}
+SELECTORS: Final[Mapping[Kind, str]] = {POD: WORKLOAD_LABEL, CONFIG_MAP: ",".join(f"{name}={value}" for name, value in MANAGED_BY.items())}
 """Label selectors of what is listed and watched; kinds that are not here are watched whole."""
 WATCHED: Final = (NAMESPACE, QUOTA, PROFILE, CONFIG_MAP, POD, WORKLOAD)
 """In the order in which they are first listed: what others refer to comes first."""
@@ -95,7 +94,7 @@ def new_cache() -> ObjectCache:
 
 def has_sidecar(pod: Object) -> bool:
     """Whether the pod was injected."""
-    return any(container["name"] == SIDECAR for container in pod["spec"].get("initContainers", ()))
+    return any(container["name"] == CONTAINER_NAME for container in pod["spec"].get("initContainers", ()))
 
 
 def is_live(pod: Object) -> bool:

@@ -1,0 +1,61 @@
+"""Figures for ``status``: rounded so that they change only when the matter does, and written only when it is worth a write."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import floor, log10
+from typing import Any, Final
+
+from claudeops.controller.kind import Object
+
+FIGURES: Final = frozenset({"grant", "observed", "slos", "connectionsPerProxy", "groups"})
+"""Parts of a status that are written at most once in :data:`INTERVAL_S`; all others are written at once."""
+INTERVAL_S: Final = 60.0
+WRITES_PER_S: Final = 20.0
+
+
+def round_figure(value: float) -> float:
+    """Two significant digits: 455.3 → 460, 0.0123 → 0.012. Whole numbers from 10 on come out as ``int``."""
+    if value == 0:
+        return 0
+    rounded = round(value, 1 - floor(log10(abs(value))))
+    return int(rounded) if rounded == int(rounded) else rounded
+
+
+def format_duration(value_s: float) -> str:
+    """``120ms`` under ten seconds, ``42s`` from there on; two significant digits."""
+    return f"{round_figure(value_s):g}s" if value_s >= 10 else f"{int(round_figure(value_s * 1000))}ms"
+
+
+@dataclass
+class WriteBudget:
+    """At most :data:`WRITES_PER_S` writes of mere figures a second, over all objects."""
+
+    level: float = WRITES_PER_S
+    at_s: float = 0.0
+
+    def take(self, now_s: float) -> bool:
+        """Takes one write; False when there is none left now."""
+        self.level = min(WRITES_PER_S, self.level + (now_s - self.at_s) * WRITES_PER_S)
+        self.at_s = now_s
+        if self.level < 1:
+            return False
+        self.level -= 1
+        return True
+
+
+def is_urgent_change(status: Object, written: Mapping[str, Any]) -> bool:
+    """Whether something differs that is written at once: anything but figures, or the first figures of a kind."""
+    for name in set(status) | set(written):
+        if name in FIGURES:
+            if bool(status.get(name)) != bool(written.get(name)) and name != "observed":
+                return True
+        elif (status.get(name) or None) != (written.get(name) or None):
+            return True
+    return False
+
+
+def is_figure_change(status: Object, written: Mapping[str, Any]) -> bool:
+    """Whether the figures differ, after rounding."""
+    return any((status.get(name) or None) != (written.get(name) or None) for name in FIGURES)

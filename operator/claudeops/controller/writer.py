@@ -1,0 +1,51 @@
+"""Writes ``status``: what matters at once, figures now and then, nothing that is there already."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from claudeops.controller.cache import ObjectCache
+from claudeops.controller.figure import INTERVAL_S, WriteBudget, is_figure_change, is_urgent_change
+from claudeops.controller.kind import Object, Ref
+from claudeops.controller.kube import Kube
+from claudeops.controller.notice import condition_notices
+from claudeops.controller.recorder import EventRecorder
+from claudeops.errors import NotFound
+
+STATUS_MANAGER: Final = "claudeops-status"
+
+
+class StatusWriter:
+    """The only writer of ``status``, and the only source of events about conditions."""
+
+    def __init__(self, kube: Kube, cache: ObjectCache, recorder: EventRecorder, *, monotonic: Callable[[], float]) -> None:
+        self._kube = kube
+        self._cache = cache
+        self._recorder = recorder
+        self._monotonic = monotonic
+        self._written_s: dict[Ref, float] = {}
+        self._budget = WriteBudget()
+
+    async def write(self, ref: Ref, item: Object, status: Object) -> None:
+        """Writes the status of ``item`` if that is worth it now."""
+        written, now_s = item.get("status") or {}, self._monotonic()
+        if not is_urgent_change(status, written):
+            is_due = now_s - self._written_s.get(ref, -INTERVAL_S) >= INTERVAL_S
+            if not is_due or not is_figure_change(status, written) or not self._budget.take(now_s):
+                return
+        body = {"apiVersion": ref.kind.api_version, "kind": ref.kind.kind, "metadata": {"name": ref.name}, "status": status}
+        if ref.namespace:
+            body["metadata"]["namespace"] = ref.namespace
+        self._written_s[ref] = now_s
+        try:
+            applied = await self._kube.apply(ref, body, manager=STATUS_MANAGER, subresource="status")
+        except NotFound:
+            return
+        self._cache.put(ref.kind, applied)
+        for notice in condition_notices(written.get("conditions") or (), status["conditions"]):
+            self._recorder.record(item, notice)
+
+    def forget(self, ref: Ref) -> None:
+        """Drops what is remembered of a deleted object."""
+        self._written_s.pop(ref, None)
