@@ -1,4 +1,4 @@
-"""The controller's end of the exchange as a script: TLS certificates of our own making, and answers that the real one would never give.
+"""The controller's end of the exchange as a script: answers that the real one would never give.
 
 The real one is :class:`claudeops.fleet.ExchangeServer`; this peer is for what it must not be able to do to a proxy.
 """
@@ -7,17 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import datetime
-import ipaddress
 import pathlib
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
-
+from claudeops.controller.certificates import issue_authority, issue_serving
 from claudeops.exchange import Report, decode_report
 
 SERVER_NAME = "claudeops-exchange.claudeops-system.svc"
@@ -27,15 +22,15 @@ Script = Callable[[Report], Awaitable[Answer]]
 
 
 class Authority:
-    """A CA and one serving pair for ``names``, as the controller keeps them."""
+    """A CA and one serving pair for ``names``, made as the controller makes them."""
 
     def __init__(self, folder: pathlib.Path, *names: str) -> None:
-        ca_key, ca = _certificate("test CA", None, None, ())
-        key, leaf = _certificate("exchange", ca_key, ca, names or (SERVER_NAME,))
-        self.ca_pem = ca.public_bytes(serialization.Encoding.PEM).decode()
-        self.pair = folder / f"pair-{leaf.serial_number}.pem"
-        private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        self.pair.write_bytes(private + leaf.public_bytes(serialization.Encoding.PEM))
+        now = datetime.datetime.now(datetime.UTC)
+        ca = issue_authority(now)
+        serving = issue_serving(ca, names or (SERVER_NAME,), now)
+        self.ca_pem = ca.certificate
+        self.pair = folder / f"pair-{serving.parsed.serial_number}.pem"
+        self.pair.write_text(serving.key + serving.certificate)
 
     def context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -105,45 +100,3 @@ class Peer:
         writer.write(f"HTTP/1.1 {status} X\r\ncontent-length: {len(content)}\r\n\r\n".encode() + content)
         await writer.drain()
         return True
-
-
-def _certificate(
-    name: str, issuer_key: ec.EllipticCurvePrivateKey | None, issuer: x509.Certificate | None, names: tuple[str, ...]
-) -> tuple[ec.EllipticCurvePrivateKey, x509.Certificate]:
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.UTC)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(minutes=5))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=issuer is None, path_length=None), critical=True)
-        .add_extension(_usage(is_ca=issuer is None), critical=True)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
-        .add_extension(x509.AuthorityKeyIdentifier.from_issuer_public_key((issuer_key or key).public_key()), critical=False)
-    )
-    if names:
-        builder = builder.add_extension(x509.SubjectAlternativeName([_general_name(text) for text in names]), critical=False)
-    return key, builder.sign(issuer_key or key, hashes.SHA256())
-
-
-def _general_name(text: str) -> x509.GeneralName:
-    return x509.IPAddress(ipaddress.ip_address(text)) if text[0].isdigit() else x509.DNSName(text)
-
-
-def _usage(*, is_ca: bool) -> x509.KeyUsage:
-    return x509.KeyUsage(
-        digital_signature=True,
-        key_cert_sign=is_ca,
-        crl_sign=is_ca,
-        content_commitment=False,
-        key_encipherment=False,
-        data_encipherment=False,
-        key_agreement=False,
-        encipher_only=False,
-        decipher_only=False,
-    )

