@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from .api import wait_until
 from .cgroup import detect_cgroups
 from .errors import LocalClusterError
 from .layout import Layout
@@ -59,6 +60,12 @@ def remove_box(layout: Layout) -> bool:
     was_there = bool(processes) or layout.box.exists()
     detect_cgroups().remove(layout.cgroup)
     layout.kubeconfig.unlink(missing_ok=True)
-    if layout.box.exists():
-        shutil.rmtree(layout.box)
+    wait_until(lambda: _is_removed(layout.box), timeout_s=GONE_TIMEOUT_S, what=f"the removal of {layout.box}")
     return was_there
+
+
+def _is_removed(folder: Path) -> bool:
+    # A helper that a killed run left may still be writing for a moment.
+    with contextlib.suppress(OSError):
+        shutil.rmtree(folder)
+    return not folder.exists()

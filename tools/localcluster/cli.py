@@ -40,7 +40,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m tools.localcluster", description=about)
     default = os.environ.get("CLAUDEOPS_CLUSTER", DEFAULT_NAME)
     parser.add_argument(
-        "--name", default=default, help="which cluster, where there are several (default: $CLAUDEOPS_CLUSTER, else default)"
+        "--name", default=default, help="which cluster, where there are several (default: $CLAUDEOPS_CLUSTER or default)"
     )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="bring the cluster up; where it is up, bring its images up to date")

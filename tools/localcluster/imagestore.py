@@ -15,7 +15,7 @@ from tools.images.oci import Image, write_archive
 
 from .api import wait_until
 from .cache import cached, digest
-from .command import run
+from .command import ending_with_us, run
 from .errors import LocalClusterError
 from .process import Identity, children_of, identify
 from .progress import Progress
@@ -61,7 +61,7 @@ def _fill(folder: Path, images: Sequence[Image]) -> None:
     argv = ["unshare", "--mount", "--pid", "--fork", "--mount-proc", "--kill-child", "containerd", "-c", str(folder / "config.toml")]
     ctr: list[str | Path] = ["ctr", "--address", socket, "--namespace", "k8s.io"]
     with (folder / "log").open("wb") as log:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        process = subprocess.Popen(ending_with_us(argv), stdin=subprocess.DEVNULL, stdout=log, stderr=log)
     try:
         wait_until(lambda: _answers([*ctr, "version"]), timeout_s=START_TIMEOUT_S, what="containerd for the image store")
         run([*ctr, "images", "import", archive])

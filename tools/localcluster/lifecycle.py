@@ -76,9 +76,7 @@ def up(layout: Layout, progress: Progress) -> None:
 def down(layout: Layout) -> bool:
     """End the cluster and remove what it left; whether there was anything."""
     with locked(layout.lock):
-        was_there = remove_box(layout)
-    layout.lock.unlink(missing_ok=True)
-    return was_there
+        return remove_box(layout)
 
 
 def api_of(layout: Layout) -> Api:

@@ -38,5 +38,5 @@ def _build_pip(folder: Path) -> None:
         run([sys.executable, "-m", "venv", folder])
     except LocalClusterError as error:
         raise LocalClusterError(
-            f"this Python has neither pip nor a working venv (Debian: apt-get install python3-venv)\n{error}"
+            f"this Python has neither pip nor venv (Debian: apt-get install python3-venv)\n{error}"
         ) from error
