@@ -150,7 +150,8 @@ def test_a_probe_that_told_nothing_or_was_never_heard_of_makes_room_for_the_next
 
 
 events = st.lists(
-    st.tuples(st.sampled_from(["succeeded", "failed", "throttled", "ignored", "ask"]), st.floats(0.0, 20.0), st.floats(0.0, 30.0)), max_size=80
+    st.tuples(st.sampled_from(["succeeded", "failed", "throttled", "ignored", "ask"]), st.floats(0.0, 20.0), st.floats(0.0, 30.0)),
+    max_size=80,
 )
 
 

@@ -13,7 +13,9 @@ PARAMETERS = CapacityParameters()
 LIMIT = 10_000.0
 
 
-def observe(level: float, now: float, *, limit: float = LIMIT, full_s: float = 5.0, is_queued: bool = True, weight: float = 1.0) -> Observation:
+def observe(
+    level: float, now: float, *, limit: float = LIMIT, full_s: float = 5.0, is_queued: bool = True, weight: float = 1.0
+) -> Observation:
     return Observation(
         dt_s=1.0, declared_per_s=LIMIT, samples=(Sample(limit, level * full_s * limit, now),), is_queued=is_queued, weight=weight
     )

@@ -79,9 +79,7 @@ def test_a_lease_of_nothing_is_never_a_division_by_zero() -> None:
 
 @settings(max_examples=60)
 @given(
-    moves=st.lists(
-        st.tuples(st.sampled_from(["enter", "whole", "leave", "produce", "abandon", "rate"]), st.floats(0.0, 30.0)), max_size=60
-    )
+    moves=st.lists(st.tuples(st.sampled_from(["enter", "whole", "leave", "produce", "abandon", "rate"]), st.floats(0.0, 30.0)), max_size=60)
 )
 def test_in_flight_never_drifts_and_the_slot_rate_stays_finite_in_any_order(moves: list[tuple[str, float]]) -> None:
     gate = StreamGate(500.0, 0.0)

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import itertools
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -38,6 +40,6 @@ def test_without_any_assignment_and_any_guarantee_one_request_at_a_time_goes() -
 @given(ages=st.lists(st.floats(0.0, 1000.0), min_size=2, max_size=10), is_contended=st.booleans())
 def test_a_lease_never_grows_with_age_and_never_falls_below_the_baseline(ages: list[float], is_contended: bool) -> None:
     rates = [at(100.0 + age, is_contended=is_contended)[1] for age in sorted(ages)]
-    for before, after in zip(rates, rates[1:], strict=False):
+    for before, after in itertools.pairwise(rates):
         assert after.at_most(before) == after
     assert rates[-1].at_least(BASELINE) == rates[-1]

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from random import Random
 
 import pytest
@@ -12,7 +13,9 @@ PARAMETERS = ReplicaParameters()
 STEP_S = 5.0
 
 
-def play(state: ReplicaState, seen: list[ReplicaObservation], begin: float = 0.0, parameters: ReplicaParameters = PARAMETERS) -> list[ReplicaState]:
+def play(
+    state: ReplicaState, seen: list[ReplicaObservation], begin: float = 0.0, parameters: ReplicaParameters = PARAMETERS
+) -> list[ReplicaState]:
     states = []
     for index, observation in enumerate(seen):
         state = step_replicas(state, observation, begin + STEP_S * index, parameters)
@@ -25,15 +28,15 @@ def load(in_flight: float, *, queued: float = 0.0, lease: float = 1e6, is_frozen
 
 
 def reversals(replicas: list[int]) -> int:
-    moves = [after - before for before, after in zip(replicas, replicas[1:], strict=False) if after != before]
-    return sum((first > 0) != (second > 0) for first, second in zip(moves, moves[1:], strict=False))
+    moves = [after - before for before, after in itertools.pairwise(replicas) if after != before]
+    return sum((first > 0) != (second > 0) for first, second in itertools.pairwise(moves))
 
 
 @settings(max_examples=40)
-@given(
-    start=st.integers(1, 20), in_flight=st.floats(0.0, 400.0), queued=st.floats(0.0, 100.0), lease=st.floats(0.0, 60.0)
-)
-def test_under_constant_input_it_moves_in_one_direction_and_comes_to_rest(start: int, in_flight: float, queued: float, lease: float) -> None:
+@given(start=st.integers(1, 20), in_flight=st.floats(0.0, 400.0), queued=st.floats(0.0, 100.0), lease=st.floats(0.0, 60.0))
+def test_under_constant_input_it_moves_in_one_direction_and_comes_to_rest(
+    start: int, in_flight: float, queued: float, lease: float
+) -> None:
     states = play(ReplicaState(start), [load(in_flight, queued=queued, lease=lease)] * 360)
     replicas = [state.replicas for state in states]
     assert reversals([start, *replicas]) == 0

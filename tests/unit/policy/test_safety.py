@@ -67,9 +67,7 @@ def test_refusals_while_every_level_is_high_make_the_headers_distrusted_for_ten_
 def test_doubts_far_apart_do_not_add_up() -> None:
     state = SafetyState()
     for index in range(20):
-        state = step_safety(
-            state, Throttling(new_above_level=1), index * 30.0, dt_s=30.0, is_fresh=True, parameters=PARAMETERS
-        )
+        state = step_safety(state, Throttling(new_above_level=1), index * 30.0, dt_s=30.0, is_fresh=True, parameters=PARAMETERS)
     assert not state.is_distrusted(600.0)
 
 

@@ -157,7 +157,9 @@ def test_where_there_is_nothing_to_do_one_shared_answer_is_given() -> None:
     assert policy.adjust(asked(max_tokens=8193)) is not policy.silent
 
 
-bounds = st.tuples(st.none() | st.floats(0.0, 1.0), st.floats(0.0, 0.5), st.floats(0.5, 1.0)).map(lambda row: Bound(*row)) | st.just(Bound())
+bounds = st.tuples(st.none() | st.floats(0.0, 1.0), st.floats(0.0, 0.5), st.floats(0.5, 1.0)).map(lambda row: Bound(*row)) | st.just(
+    Bound()
+)
 profiles = st.builds(
     Profile,
     on_violation=st.sampled_from(["Clamp", "Warn"]),

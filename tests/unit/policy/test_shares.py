@@ -21,7 +21,9 @@ def decide(capacity: float, fleet: dict[str, dict[str, float]], held: dict[str, 
     assert sum(share.charge for share in shares.values()) <= capacity * (1 + 1e-9) + probes + 1e-6
     contended = {name: share.lease for name, share in shares.items() if share.is_contended}
     uncontended = sum(share.charge for share in shares.values() if not share.is_contended)
-    in_use = uncontended + sum(max(contended.get(name, 0.0), held.get(name, 0.0)) for name in {*contended, *held} if name not in shares or name in contended)
+    in_use = uncontended + sum(
+        max(contended.get(name, 0.0), held.get(name, 0.0)) for name in {*contended, *held} if name not in shares or name in contended
+    )
     before = uncontended + sum(lease for name, lease in held.items() if name not in shares or name in contended)
     assert in_use <= max(capacity, before) * (1 + 1e-9) + probes + 1e-6
     return contended

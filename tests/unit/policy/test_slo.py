@@ -72,9 +72,9 @@ def test_cells_are_bounded_and_come_back_from_their_list(counts: list[tuple[int,
     again.load(cells.entries())
     assert again.entries() == cells.entries()
     for window_s in (300.0, 3600.0, 21600.0):
-        good, total = cells.sums(window_s, 400 * 300.0)
-        assert 0.0 <= good <= total
-        assert again.sums(window_s, 400 * 300.0) == (good, total)
+        sums = cells.sums(window_s, 400 * 300.0)
+        assert 0.0 <= sums[0] <= sums[1]
+        assert again.sums(window_s, 400 * 300.0) == sums
 
 
 def test_the_oldest_cell_counts_by_the_part_that_lies_in_the_window() -> None:

@@ -6,9 +6,9 @@ from hypothesis import strategies as st
 
 from claudeops.policy.waterfill import Claim, waterfill
 
-claims = st.lists(
-    st.tuples(st.floats(0.0, 1000.0), st.floats(0.0, 300.0), st.floats(1.0, 1000.0)), min_size=1, max_size=12
-).map(lambda rows: [Claim(f"w{i}", *row) for i, row in enumerate(rows)])
+claims = st.lists(st.tuples(st.floats(0.0, 1000.0), st.floats(0.0, 300.0), st.floats(1.0, 1000.0)), min_size=1, max_size=12).map(
+    lambda rows: [Claim(f"w{i}", *row) for i, row in enumerate(rows)]
+)
 capacities = st.floats(0.0, 3000.0)
 
 
