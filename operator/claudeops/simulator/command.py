@@ -65,9 +65,7 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--output-median", type=float, default=350.0, metavar="TOKENS", help="median length (default %(default)s)")
     group.add_argument("--output-sigma", type=float, default=0.8, help="sigma of the log-normal length (default %(default)s)")
     group.add_argument("--tokens-per-event", type=int, default=10, help="tokens in one content_block_delta (default %(default)s)")
-    group.add_argument(
-        "--speed", type=float, default=1.0, help="divide latencies (not limits) by this (default %(default)s)"
-    )
+    group.add_argument("--speed", type=float, default=1.0, help="divide latencies (not limits) by this (default %(default)s)")
     group.add_argument("--ttft-s", type=float, help="median time to first token, instead of the model's own")
     group.add_argument("--tokens-per-s", type=float, help="mean speed of an answer, instead of the model's own")
     group.add_argument("--faults", metavar="FILE", help="JSON list of faults in force from the start, as for PUT /_sim/faults")

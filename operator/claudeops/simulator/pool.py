@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from claudeops.catalogue import RateLimits, load_catalogue
+from claudeops.errors import InvalidResource
 from claudeops.simulator.config import Account, SimulatorConfig
 from claudeops.simulator.fault import FaultScript
 from claudeops.simulator.limiter import GroupLimiter, Refusal
@@ -75,6 +76,15 @@ class LimitsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     limits: Mapping[str, RateLimits] = {}
     burst_s: float | None = None
     tier: str | None = None
+
+    def __post_init__(self) -> None:
+        unknown = next((name for name in self.limits if name not in load_catalogue().groups), None)
+        if unknown is not None:
+            raise InvalidResource(f"no model group is called {unknown!r}", path="limits")
+        if self.tier is not None and self.tier.lower() not in load_catalogue().tiers:
+            raise InvalidResource(f"there are the tiers {', '.join(load_catalogue().tiers)}", path="tier")
+        if self.burst_s is not None and self.burst_s <= 0:
+            raise InvalidResource("must be more than 0", path="burst_s")
 
 
 class Pools:

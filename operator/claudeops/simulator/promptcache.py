@@ -82,7 +82,9 @@ class PromptCache:
     def commit(self, workspace: str, writes: Sequence[Write], started_s: float, now_s: float) -> None:
         """Make the entries usable: the answer begins. Their time runs from the request's start."""
         for write in writes:
-            self._entries[workspace, write.digest] = _Entry(started_s + write.ttl_s, write.ttl_s)
+            known = self._entries.get((workspace, write.digest))
+            refreshed_s = 0.0 if known is None else known.expires_s
+            self._entries[workspace, write.digest] = _Entry(max(refreshed_s, started_s + write.ttl_s), write.ttl_s)
         self._commits += len(writes)
         if self._commits >= PRUNE_EVERY:
             self._commits = 0

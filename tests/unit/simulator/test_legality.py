@@ -141,7 +141,7 @@ def test_forced_tool_choice(model: str, choice: dict[str, str], message: str | N
 
 def test_a_forced_choice_needs_tools_and_no_budgeted_thinking() -> None:
     assert verdict("claude-sonnet-5", tool_choice={"type": "any"}) == "tool_choice: may only be specified while providing tools."
-    forced = {"tools": [TOOL], "tool_choice": {"type": "any"}}
+    forced: dict[str, Any] = {"tools": [TOOL], "tool_choice": {"type": "any"}}
     assert verdict("claude-sonnet-4-5", **forced, **BUDGET) == "Thinking may not be enabled when tool_choice forces tool use."
 
 
