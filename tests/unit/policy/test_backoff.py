@@ -10,7 +10,7 @@ from claudeops.policy.backoff import RetryBudget, full_jitter_s, pause_s, retry_
 seeds = st.integers(0, 1000)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(attempt=st.integers(0, 5000), seed=seeds)
 def test_full_jitter_lies_between_nothing_and_the_growing_ceiling(attempt: int, seed: int) -> None:
     assert 0.0 <= full_jitter_s(attempt, 1.0, 60.0, Random(seed)) <= min(60.0, 2.0 ** min(attempt, 10))
@@ -23,7 +23,7 @@ def test_the_mean_wait_doubles_with_every_attempt_up_to_the_maximum() -> None:
         assert abs(mean - min(60.0, 2.0**attempt) / 2) < 0.1 * mean
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(retry_after_s=st.floats(0.0, 300.0), attempt=st.integers(0, 9), seed=seeds)
 def test_nobody_comes_back_before_retry_after(retry_after_s: float, attempt: int, seed: int) -> None:
     assert retry_after_s <= pause_s(retry_after_s, Random(seed)) <= 1.5 * retry_after_s
@@ -31,7 +31,7 @@ def test_nobody_comes_back_before_retry_after(retry_after_s: float, attempt: int
     assert retry_wait_s(attempt, 1.0, 60.0, None, Random(seed)) <= 60.0
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(percent=st.floats(0.0, 100.0), requests=st.lists(st.booleans(), max_size=300))
 def test_retries_never_exceed_the_budget(percent: float, requests: list[bool]) -> None:
     budget = RetryBudget(percent)

@@ -155,7 +155,7 @@ events = st.lists(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(events=events)
 def test_whatever_happened_it_never_sticks(events: list[tuple[str, float, float]]) -> None:
     breaker = Breaker(BreakerParameters(consecutive_throttles=2, minimum_requests=2), 0.0)

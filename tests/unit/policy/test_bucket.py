@@ -11,7 +11,7 @@ amounts = st.floats(0.0, 50.0)
 steps = st.lists(st.tuples(st.floats(0.0, 5.0), amounts), max_size=40)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rate=st.floats(0.1, 20.0), burst=st.floats(0.0, 30.0), steps=steps)
 def test_what_is_admitted_passes_rate_and_burst_by_no_more_than_the_last_request(
     rate: float, burst: float, steps: list[tuple[float, float]]
@@ -28,7 +28,7 @@ def test_what_is_admitted_passes_rate_and_burst_by_no_more_than_the_last_request
             assert taken <= burst + rate * now + last + 1e-6
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(steps=steps)
 def test_a_refund_never_lifts_the_level_over_the_burst_nor_over_what_it_was(steps: list[tuple[float, float]]) -> None:
     bucket, plain = TokenBucket(3.0, 10.0, 0.0), TokenBucket(3.0, 10.0, 0.0)
@@ -42,7 +42,7 @@ def test_a_refund_never_lifts_the_level_over_the_burst_nor_over_what_it_was(step
         assert bucket.level <= plain.level + 1e-9 <= 10.0 + 1e-9
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(debt=st.floats(0.01, 100.0), rate=st.floats(0.1, 50.0))
 def test_the_wait_is_exactly_when_the_debt_is_paid(debt: float, rate: float) -> None:
     bucket = TokenBucket(rate, 1.0, 0.0)

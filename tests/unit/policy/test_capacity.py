@@ -33,7 +33,7 @@ samples = st.lists(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(steps=samples, reserve=st.sampled_from([0.0, 0.2]))
 def test_capacity_stays_within_its_bounds_whatever_the_headers_say(
     steps: list[tuple[float, float, bool, bool, float]], reserve: float
@@ -51,7 +51,7 @@ def test_capacity_stays_within_its_bounds_whatever_the_headers_say(
         assert 0.0 <= state.level <= 1.0
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(low=st.floats(0.0, 1.0), high=st.floats(0.0, 1.0))
 def test_a_fuller_bucket_never_means_less_capacity(low: float, high: float) -> None:
     low, high = sorted((low, high))

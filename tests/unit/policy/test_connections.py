@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from claudeops.policy.connections import connection_ceiling
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rate=st.floats(0.0, 1000.0), latency_s=st.floats(0.0, 600.0), minimum=st.integers(0, 50), extra=st.integers(0, 500))
 def test_the_ceiling_is_within_the_bounds_and_never_nothing(rate: float, latency_s: float, minimum: int, extra: int) -> None:
     maximum = max(1, minimum + extra)

@@ -14,7 +14,7 @@ def test_tokens_per_byte_are_learned() -> None:
     assert ratio.tokens(10_000.0) == pytest.approx(4000.0, rel=0.01)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(samples=st.lists(st.tuples(st.floats(0.0, 1e9), st.floats(0.0, 1e9)), max_size=50))
 def test_odd_bodies_never_break_the_estimate(samples: list[tuple[float, float]]) -> None:
     ratio = TokenRatio()

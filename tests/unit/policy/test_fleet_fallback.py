@@ -116,7 +116,7 @@ observations = st.builds(
 )
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(steps=st.lists(st.tuples(st.floats(0.1, 60.0), observations), max_size=60))
 def test_it_holds_its_minimum_and_always_comes_back_once_all_is_well(steps: list[tuple[float, UnitObservation]]) -> None:
     state, now, flipped_since = FallbackState(), 0.0, 0.0

@@ -77,7 +77,7 @@ def test_a_lease_of_nothing_is_never_a_division_by_zero() -> None:
     assert gate.is_open(1.0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(
     moves=st.lists(st.tuples(st.sampled_from(["enter", "whole", "leave", "produce", "abandon", "rate"]), st.floats(0.0, 30.0)), max_size=60)
 )

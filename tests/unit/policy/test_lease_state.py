@@ -36,7 +36,7 @@ def test_without_any_assignment_and_any_guarantee_one_request_at_a_time_goes() -
     assert lease.rates.requests == 0.5
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(ages=st.lists(st.floats(0.0, 1000.0), min_size=2, max_size=10), is_contended=st.booleans())
 def test_a_lease_never_grows_with_age_and_never_falls_below_the_baseline(ages: list[float], is_contended: bool) -> None:
     rates = [at(100.0 + age, is_contended=is_contended)[1] for age in sorted(ages)]

@@ -53,7 +53,7 @@ def test_every_version_is_held_to_a_known_one(asked: str | None, held_to: str) -
     assert known_version(asked, CATALOGUE.api_versions) == held_to
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(level=st.sampled_from(EFFORT_LEVELS), allowed=st.sets(st.sampled_from(EFFORT_LEVELS), min_size=1))
 def test_the_nearest_level_is_allowed_and_none_is_nearer(level: str, allowed: set[str]) -> None:
     order = [str(name) for name in EFFORT_LEVELS]

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from claudeops.policy.level import LevelGauge, Sample, bucket_level, governor_scale
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(a=st.floats(0.0, 1.0), b=st.floats(0.0, 1.0))
 def test_the_governor_is_monotonic_between_half_and_all(a: float, b: float) -> None:
     assert 0.5 <= governor_scale(min(a, b)) <= governor_scale(max(a, b)) <= 1.0

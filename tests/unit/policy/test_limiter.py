@@ -14,7 +14,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(moves=moves)
 def test_admission_never_passes_the_lease_by_more_than_one_request_in_any_interleaving(moves: list[tuple[str, float, float]]) -> None:
     limiter = GroupLimiter(LEASE, 0.0)
@@ -54,7 +54,7 @@ def corrections_of(moves: list[tuple[str, float, float]]) -> float:
     return sum(amount for what, _, amount in moves if what == "settle")
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(size=st.floats(0.0, 50_000.0), asks=st.integers(1, 30))
 def test_refunds_never_create_capacity(size: float, asks: int) -> None:
     limiter, plain = GroupLimiter(LEASE, 0.0), GroupLimiter(LEASE, 0.0)
@@ -74,7 +74,7 @@ def test_a_refusal_takes_nothing() -> None:
     assert (limiter.requests.level, limiter.input.level, limiter.gate.in_flight) == before
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(sizes=st.lists(st.floats(1.0, 20_000.0), min_size=1, max_size=10))
 def test_after_the_computed_wait_a_request_is_admitted(sizes: list[float]) -> None:
     limiter = GroupLimiter(Rates(4.0, 4000.0, 1e6), 0.0)

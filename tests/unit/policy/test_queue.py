@@ -78,7 +78,7 @@ moves = st.lists(
 )
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(moves=moves)
 def test_every_item_leaves_exactly_once_and_nothing_is_left_behind(moves: list[tuple[str, int, int, float]]) -> None:
     queue: AdmissionQueue[int] = AdmissionQueue(20)

@@ -65,10 +65,10 @@ class Proxy:
     name: str
     limiter: GroupLimiter
     meters: DemandMeter
+    held: Rates
     queue: list[tuple[float, float]] = field(default_factory=list)
     samples: list[tuple[Sample, Sample, Sample]] = field(default_factory=list)
     throttles: int = 0
-    held: Rates = Rates(0.0, 0.0, 0.0)
 
 
 class Run:
@@ -78,7 +78,7 @@ class Run:
         self.rng = Random(seed)
         self.api = Api(burst_s)
         start = Rates(0.5, 1000.0, 53.0)
-        self.proxies = [Proxy(f"p{i}", GroupLimiter(start, 0.0), DemandMeter(0.0), held=start) for i in range(proxies)]
+        self.proxies = [Proxy(f"p{i}", GroupLimiter(start, 0.0), DemandMeter(0.0), start) for i in range(proxies)]
         self.capacity = [CapacityState(), CapacityState(), CapacityState()]
         self.safety = SafetyState()
         self.reported: dict[str, tuple[float, int]] = {}
@@ -121,7 +121,8 @@ class Run:
             accepted = self.api.ask(input_tokens, now)
             samples = self.api.samples(now)
             if accepted:
-                self.see(proxy, samples, now) if is_streamed else None
+                if is_streamed:
+                    self.see(proxy, samples, now)
                 self.at(now + TTFT_S + STEP_S, "produce", proxy, output, now, is_streamed, output, samples)
             else:
                 self.refusals.append(now)
@@ -222,3 +223,16 @@ def test_three_proxies_at_four_times_the_limit_use_it_all_and_are_hardly_refused
     assert used >= 0.95
     assert refused <= 0.002
     assert all(charge <= 1.1 * limit * 1.0001 for charge, limit in run.charges)
+
+
+def test_a_halved_limit_is_followed_without_a_storm() -> None:
+    run = Run(burst_s=5.0, seed=1)
+    run.play(60.0)
+    run.api.limit[2] /= 2.0
+    run.api.level[2] = min(run.api.level[2], run.api.limit[2] * run.api.burst_s)
+    before = len(run.refusals)
+    run.play(100.0)
+    used = run.api.used[2]
+    run.play(160.0)
+    assert len(run.refusals) - before <= 6
+    assert (run.api.used[2] - used) / (60.0 * run.api.limit[2]) == pytest.approx(1.0, abs=0.05)

@@ -32,7 +32,7 @@ def reversals(replicas: list[int]) -> int:
     return sum((first > 0) != (second > 0) for first, second in itertools.pairwise(moves))
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(start=st.integers(1, 20), in_flight=st.floats(0.0, 400.0), queued=st.floats(0.0, 100.0), lease=st.floats(0.0, 60.0))
 def test_under_constant_input_it_moves_in_one_direction_and_comes_to_rest(
     start: int, in_flight: float, queued: float, lease: float

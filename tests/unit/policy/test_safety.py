@@ -43,7 +43,7 @@ def test_without_headers_it_comes_back_fast_to_just_below_what_failed_and_then_s
     assert play(state, CALM, 1, 130, is_fresh=False).weight == pytest.approx(0.96, abs=0.003)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(storms=st.lists(st.booleans(), max_size=60), is_fresh=st.booleans())
 def test_the_weight_stays_in_its_range_and_always_recovers(storms: list[bool], is_fresh: bool) -> None:
     state, now = SafetyState(), 0

@@ -200,7 +200,7 @@ def sent(request: Asked, edits: dict[str, bytes]) -> dict[str, Any]:
     return body
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(model=st.sampled_from(CATALOGUE.models), version=st.sampled_from([OLD, NEW]), profile=profiles, request=requests)
 def test_what_is_sent_is_legal_for_the_model_whatever_was_asked(model: Model, version: str, profile: Profile, request: Asked) -> None:
     law = rules_of(model, version)
@@ -221,7 +221,7 @@ def test_what_is_sent_is_legal_for_the_model_whatever_was_asked(model: Model, ve
         assert 1024 <= body["thinking.budget_tokens"] < body["max_tokens"]
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(model=st.sampled_from(CATALOGUE.models), profile=profiles, request=requests)
 def test_adjusting_twice_changes_nothing_more_of_the_sampling(model: Model, profile: Profile, request: Asked) -> None:
     policy = SamplingPolicy(rules_of(model, OLD), profile)

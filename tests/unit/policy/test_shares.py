@@ -29,7 +29,7 @@ def decide(capacity: float, fleet: dict[str, dict[str, float]], held: dict[str, 
     return contended
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(rounds=st.lists(st.tuples(st.floats(1.0, 1000.0), fleets), min_size=1, max_size=5), has_probe=st.booleans())
 def test_charges_stay_within_the_capacity_while_old_leases_are_still_in_use(
     rounds: list[tuple[float, dict[str, dict[str, float]]]], has_probe: bool
@@ -40,7 +40,7 @@ def test_charges_stay_within_the_capacity_while_old_leases_are_still_in_use(
         held = decide(capacity, fleet, held, probe_rate(capacity, proxies) if has_probe else 0.0)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(capacity=st.floats(1.0, 1000.0), fleet=fleets)
 def test_under_constant_demand_contended_leases_reach_the_whole_grant(capacity: float, fleet: dict[str, dict[str, float]]) -> None:
     held: dict[str, float] = {}
@@ -84,7 +84,7 @@ def test_every_proxy_has_at_least_the_probing_minimum() -> None:
     assert shares["idle"].lease == probe
 
 
-@settings(max_examples=40)
+@settings(max_examples=20)
 @given(old=st.floats(0.0, 1e6), new=st.floats(0.0, 1e6))
 def test_a_push_is_for_moves_of_more_than_two_percent(old: float, new: float) -> None:
     assert should_push(old, new) == (abs(old - new) > 0.02 * max(old, new))

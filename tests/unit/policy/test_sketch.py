@@ -16,14 +16,14 @@ def of(values: list[float]) -> Sketch:
     return sketch
 
 
-@settings(max_examples=80)
+@settings(max_examples=30)
 @given(values=durations, share=st.floats(0.0, 1.0))
 def test_a_quantile_is_within_five_percent_of_the_true_one(values: list[float], share: float) -> None:
     rank = max(1, -int(-share * len(values) // 1))
     assert of(values).quantile(share) == pytest.approx(sorted(values)[rank - 1], rel=0.05)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(first=durations, second=durations)
 def test_merging_is_the_same_as_seeing_all(first: list[float], second: list[float]) -> None:
     merged, other = of(first), of(second)
@@ -33,7 +33,7 @@ def test_merging_is_the_same_as_seeing_all(first: list[float], second: list[floa
     assert merged.total == other.total == len(first) + len(second)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(values=durations)
 def test_the_list_form_comes_back_as_it_was(values: list[float]) -> None:
     sketch = of(values)
@@ -41,7 +41,7 @@ def test_the_list_form_comes_back_as_it_was(values: list[float]) -> None:
     assert (again.counts, again.total) == (sketch.counts, sketch.total)
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(seconds=st.floats(allow_nan=True, allow_infinity=True))
 def test_anything_has_a_bucket(seconds: float) -> None:
     assert 0 <= bucket_of(seconds) < BUCKETS

@@ -61,7 +61,7 @@ def test_an_objective_of_all_burns_at_the_first_miss_without_dividing_by_zero() 
     assert evaluate_slo(cells, 100.0, 10 * HOUR).is_met is False
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(counts=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 50), st.integers(0, 50)), max_size=60))
 def test_cells_are_bounded_and_come_back_from_their_list(counts: list[tuple[int, int, int]]) -> None:
     cells = SloWindow()

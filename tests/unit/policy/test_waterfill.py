@@ -12,7 +12,7 @@ claims = st.lists(st.tuples(st.floats(0.0, 1000.0), st.floats(0.0, 300.0), st.fl
 capacities = st.floats(0.0, 3000.0)
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(capacity=capacities, claims=claims)
 def test_everything_is_granted_and_nothing_more(capacity: float, claims: list[Claim]) -> None:
     fill = waterfill(capacity, claims)
@@ -20,7 +20,7 @@ def test_everything_is_granted_and_nothing_more(capacity: float, claims: list[Cl
     assert all(-1e-9 <= fill.grants[claim.name] <= claim.demand + 1e-6 for claim in claims)
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(capacity=capacities, claims=claims)
 def test_floors_hold_or_all_are_scaled_alike(capacity: float, claims: list[Claim]) -> None:
     fill = waterfill(capacity, claims)
@@ -32,14 +32,14 @@ def test_floors_hold_or_all_are_scaled_alike(capacity: float, claims: list[Claim
         assert fill.grants[name] >= floor * factor - 1e-6
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(capacity=capacities, more=st.floats(0.0, 1000.0), claims=claims)
 def test_more_capacity_takes_from_nobody(capacity: float, more: float, claims: list[Claim]) -> None:
     before, after = waterfill(capacity, claims).grants, waterfill(capacity + more, claims).grants
     assert all(after[name] >= before[name] - 1e-6 for name in before)
 
 
-@settings(max_examples=100)
+@settings(max_examples=30)
 @given(capacity=capacities, claims=claims)
 def test_of_two_unmet_claims_the_shares_above_the_floors_are_as_the_weights(capacity: float, claims: list[Claim]) -> None:
     fill = waterfill(capacity, claims)
