@@ -47,8 +47,9 @@ class CgroupTree:
     def _enable_controllers(self) -> None:
         (root,) = self.parents
         control = root / "cgroup.subtree_control"
+        enabled = control.read_text().split()
         for controller in NEEDED:
-            if controller not in control.read_text().split():
+            if controller not in enabled:
                 try:
                     control.write_text(f"+{controller}")
                 except OSError as error:

@@ -39,9 +39,7 @@ def build_parser() -> argparse.ArgumentParser:
     about = "A real one-node Kubernetes, boxed in namespaces of this machine."
     parser = argparse.ArgumentParser(prog="python -m tools.localcluster", description=about)
     default = os.environ.get("CLAUDEOPS_CLUSTER", DEFAULT_NAME)
-    parser.add_argument(
-        "--name", default=default, help="which cluster, where there are several (default: $CLAUDEOPS_CLUSTER or default)"
-    )
+    parser.add_argument("--name", default=default, help="which cluster, where there are several (default: $CLAUDEOPS_CLUSTER or default)")
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("up", help="bring the cluster up; where it is up, bring its images up to date")
     commands.add_parser("down", help="end the cluster; nothing stays but the cache")

@@ -37,6 +37,4 @@ def _build_pip(folder: Path) -> None:
     try:
         run([sys.executable, "-m", "venv", folder])
     except LocalClusterError as error:
-        raise LocalClusterError(
-            f"this Python has neither pip nor venv (Debian: apt-get install python3-venv)\n{error}"
-        ) from error
+        raise LocalClusterError(f"this Python has neither pip nor venv (Debian: apt-get install python3-venv)\n{error}") from error

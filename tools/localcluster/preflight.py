@@ -3,6 +3,8 @@
 import contextlib
 import os
 import shutil
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 from .command import run
@@ -78,7 +80,12 @@ def install_packages(progress: Progress) -> None:
 def missing_packages() -> list[str]:
     """The Debian packages of which a program is not found."""
     missing = [package for package, programs in PACKAGES.items() if not all(shutil.which(p) for p in programs)]
-    return missing if cni_folder() else [*missing, "containernetworking-plugins"]
+    if not cni_folder():
+        missing.append("containernetworking-plugins")
+    # Debian's own Python gets pip from either of two packages.
+    if sys.base_prefix == "/usr" and not find_spec("pip") and not find_spec("ensurepip"):
+        missing.append("python3-venv")
+    return missing
 
 
 def cni_folder() -> Path | None:
