@@ -6,41 +6,22 @@ import asyncio
 import logging
 import pathlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import TypeVar
 
 import msgspec
 import pytest
-import uvloop
-from tests.sidecar.exchange_peer import SERVER_NAME, Answer, Authority, Peer
+from tests.sidecar.control_rig import GROUP, TOKEN, Proxy, config_for, drive, until
+from tests.sidecar.exchange_peer import Answer, Authority, Peer
 
 from claudeops.exchange import Assignment, Lease, Rates, Report, encode_message
 from claudeops.policy.lease_state import LeasePhase
-from claudeops.proxyconfig import ControllerAddress, ModelChoice, ProxyConfig, Upstream, WorkloadKey
-from claudeops.sidecar.config import ConfigHolder, TokenFile
-from claudeops.sidecar.exchange_client import ExchangeClient
-from claudeops.sidecar.group import GroupRuntime
-from claudeops.sidecar.report import ReportDesk
-from claudeops.sidecar.runtime import Runtime
-
-MODEL = "claude-sonnet-5-5"
-GROUP = "sonnet-5.5"
-TOKEN = "token-one"
-_T = TypeVar("_T")
+from claudeops.proxyconfig import ModelChoice, ProxyConfig
 
 
 @pytest.fixture
 def authority(tmp_path: pathlib.Path) -> Authority:
     return Authority(tmp_path)
-
-
-async def until(condition: Callable[[], bool], what: str, limit_s: float = 10.0) -> None:
-    """Waits for a condition, with a bound."""
-    deadline = time.monotonic() + limit_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {limit_s} s: {what}"
-        await asyncio.sleep(0.01)
 
 
 def assignment(epoch: int, version: int, requests: float = 5.0, **fields: object) -> Assignment:
@@ -73,42 +54,6 @@ class Script:
         return encode_message(self.answer) if isinstance(self.answer, Assignment) else self.answer
 
 
-class Proxy:
-    """The control side's exchange, without a request path."""
-
-    def __init__(self, config: ProxyConfig, token_path: pathlib.Path) -> None:
-        self.runtime = Runtime(time.monotonic, wall_clock=time.time)
-        self.holder = ConfigHolder(lambda new: self.runtime.apply_config(new, time.monotonic()))
-        assert self.holder.offer(config, "file")
-        desk = ReportDesk(self.runtime, "uid-1", time.monotonic())
-        self.client = ExchangeClient(self.runtime, self.holder, desk=desk, token=TokenFile(str(token_path)))
-
-    @property
-    def group(self) -> GroupRuntime:
-        return self.runtime.groups[GROUP]
-
-    def holds(self, requests: float) -> bool:
-        self.runtime.refresh_leases(time.monotonic())
-        return self.group.limiter.lease.requests == requests
-
-
-def config_for(peer: Peer, **fields: object) -> ProxyConfig:
-    address = ControllerAddress(
-        url=f"https://127.0.0.1:{peer.port}/v1/exchange",
-        server_name=SERVER_NAME,
-        ca_bundle=peer.authority.ca_pem,
-        audience="claudeops.dev/exchange",
-    )
-    base = ProxyConfig(
-        revision=3,
-        workload=WorkloadKey(namespace="support", name="bot"),
-        upstream=Upstream(base_url="https://api.anthropic.com"),
-        model=ModelChoice(name=MODEL),
-        controller=address,
-    )
-    return msgspec.structs.replace(base, **fields)
-
-
 @asynccontextmanager
 async def running(peer: Peer, tmp_path: pathlib.Path, config: ProxyConfig | None = None) -> AsyncIterator[Proxy]:
     """A peer that listens and a proxy that reports to it."""
@@ -125,13 +70,6 @@ async def running(peer: Peer, tmp_path: pathlib.Path, config: ProxyConfig | None
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
         await peer.stop()
-
-
-def drive(work: Callable[[], Awaitable[_T]]) -> _T:
-    async def whole() -> _T:
-        return await work()
-
-    return uvloop.run(whole())
 
 
 def test_an_assignment_is_in_force_as_soon_as_it_is_answered(authority: Authority, tmp_path: pathlib.Path) -> None:
