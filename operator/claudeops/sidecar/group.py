@@ -38,6 +38,7 @@ class GroupRuntime:
         "phase",
         "queue",
         "queued_input",
+        "read_at",
         "recent_use",
     )
 
@@ -52,6 +53,8 @@ class GroupRuntime:
         self.queued_input = 0.0
         """Estimated input tokens of those who wait."""
         self.counters = GroupCounters()
+        self.read_at = -1.0e18
+        """When the rate-limit headers were last read."""
         self.in_flight = 0
         self.held: HeldLease | None = None
         """The last lease granted, whether it still holds or not."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from claudeops.catalogue import Model
+from claudeops.catalogue import Model, Prices
 from claudeops.policy.breaker import Breaker, BreakerParameters
 from claudeops.policy.estimate import TokenRatio
+from claudeops.policy.sampling import SamplingPolicy
 from claudeops.sidecar.counters import ModelCounters
 from claudeops.sidecar.group import GroupRuntime
 
@@ -18,8 +19,7 @@ class PriceTable:
 
     __slots__ = ("input", "output", "read", "write_1h", "write_5m")
 
-    def __init__(self, model: Model) -> None:
-        prices = model.prices
+    def __init__(self, prices: Prices) -> None:
         self.input = float(prices.input) / 1e6
         self.output = float(prices.output) / 1e6
         self.write_5m = float(prices.cache_write_5m) / 1e6
@@ -38,10 +38,15 @@ class ModelRuntime:
         "group",
         "id",
         "is_flipped",
+        "long_prices",
+        "long_tokens",
         "may_probe",
         "model",
+        "policies",
         "prices",
+        "probed_at",
         "quoted_id",
+        "stream_tokens_per_byte",
         "tokens_per_byte",
     )
 
@@ -54,12 +59,24 @@ class ModelRuntime:
         """The fleet is off this model."""
         self.may_probe = False
         """This proxy may send the half-open probe of a flipped model."""
+        self.probed_at = -1.0e18
+        self.policies: dict[str | None, SamplingPolicy] = {}
+        """By ``anthropic-version``; compiled at first use, emptied by a new configuration."""
         self.counters = (ModelCounters(), ModelCounters())
         """By tier: PRIMARY, FALLBACK."""
         self.tokens_per_byte = TokenRatio(0.25 if model.tokenizer == "old" else 0.32)
-        self.prices = PriceTable(model)
+        self.stream_tokens_per_byte = TokenRatio(0.02)
+        """Output tokens per byte of an event stream: what a running stream is taken to have produced."""
+        self.prices = PriceTable(model.prices)
+        long = model.long_context
+        self.long_prices = self.prices if long is None else PriceTable(long.prices)
+        self.long_tokens = model.context_tokens if long is None else long.threshold_tokens
         self.context_tokens = model.context_tokens
         self.quoted_id = b'"' + model.id.encode() + b'"'
         self.answer_heads = tuple(
             f"x-claudeops-tier: {tier}\r\nx-claudeops-model: {model.id}\r\nx-claudeops-queue-ms: ".encode() for tier in TIERS
         )
+
+    def prices_for(self, prompt_tokens: int) -> PriceTable:
+        """The prices of a request with this whole prompt."""
+        return self.long_prices if prompt_tokens > self.long_tokens else self.prices

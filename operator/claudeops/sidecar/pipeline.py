@@ -1,10 +1,10 @@
-"""The request path from outside: what the process that runs it needs to know.
+"""The request path: the list of stages, and what the process that runs it needs to know.
 
 ::
 
     runtime = Runtime(time.monotonic, wall_clock=time.time)
-    runtime.apply_config(config, time.monotonic()); runtime.set_key(b"sk-...")
     pipeline = Pipeline(loop, runtime)
+    runtime.apply_config(config, time.monotonic()); runtime.set_key(b"sk-...")
     await loop.create_server(pipeline.new_connection, "127.0.0.1", 4141)
     every second: pipeline.sweep()
     on SIGTERM: pipeline.start_drain(); until pipeline.is_idle or the grace period is over; pipeline.close()
@@ -12,40 +12,253 @@
 
 from __future__ import annotations
 
+import re
 from asyncio import AbstractEventLoop
+from collections.abc import Callable
 from typing import Any
 
+from claudeops.sidecar.admission import AUXILIARY_CONNECTIONS, Admission
+from claudeops.sidecar.answer import PARKED, Answer, framing_refusal, refusal
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.caller import COUNT_TOKENS, HEAD, MESSAGES, MODELS, Caller
+from claudeops.sidecar.edit import edited
+from claudeops.sidecar.group import COUNT_TOKENS as COUNT_TOKENS_GROUP
+from claudeops.sidecar.group import OTHER
+from claudeops.sidecar.recovery import Recovery
+from claudeops.sidecar.relay import Relay
 from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.settle import settle_answer
+from claudeops.sidecar.stage.cache import cache
+from claudeops.sidecar.stage.estimate import estimate
+from claudeops.sidecar.stage.parse import parse
+from claudeops.sidecar.stage.policy import policy
+from claudeops.sidecar.stage.route import route
+from claudeops.sidecar.stage.session import session
+from claudeops.sidecar.target import Target
+from claudeops.sidecar.usage import Usage
+from claudeops.wire.http1 import RequestHead
+from claudeops.wire.pool import Pool
+from claudeops.wire.server import ServerConnection, ServerContext
+
+MAX_BODY_BYTES = 32 * 1024 * 1024
+DROPPED = re.compile(rb"x-api-key|authorization|x-claudeops-.*")
+"""Request headers that are read here and never sent on: both kinds of credentials, and what is meant for the proxy."""
+Stage = Callable[[Call, Runtime], Answer | None]
 
 
 class Pipeline:
-    """Owns listener state, upstream pools and the stage list of one :class:`Runtime`."""
+    """Owns listener state, upstream pools and the stage lists of one :class:`Runtime`.
+
+    A walk is synchronous; a stage that must wait parks the call and the rest of the list is resumed later.
+    """
 
     def __init__(self, loop: AbstractEventLoop, runtime: Runtime) -> None:
         self.loop = loop
         self.runtime = runtime
+        self.admission = Admission(loop, runtime, resume=self._resume, refuse=self.refuse)
+        self.recovery = Recovery(loop, runtime, admission=self.admission, walk_again=self.walk_again)
+        self.server = ServerContext(self.handle, framing_refusal, dropped=DROPPED, max_body_bytes=MAX_BODY_BYTES)
+        self.target: Target | None = None
+        self.pool: Pool | None = None
+        self.auxiliary: Pool | None = None
+        self.routed: tuple[Stage, ...] = (
+            route,
+            policy,
+            # vision: image sizes and resolution take their place here,
+            cache,
+            estimate,
+            # context: the window and its declared action,
+            # store: stored responses,
+            self.admission.admit,
+            self.send,
+        )
+        """From route on: what a walk that starts again walks."""
+        self.message_stages: tuple[Stage, ...] = (parse, session, *self.routed)
+        self.counted: tuple[Stage, ...] = (route, policy, self._count_only, self.admission.admit, self.send)
+        self.count_stages: tuple[Stage, ...] = (parse, session, *self.counted)
+        self.relayed: tuple[Stage, ...] = (self._relay_only, self.admission.admit, self.send)
+        self.relay_stages: tuple[Stage, ...] = (session, *self.relayed)
+        runtime.on_change = self._changed
+        runtime.on_room = self._room
+        self._changed()
+
+    # -- for the process
 
     def new_connection(self) -> Any:
         """The protocol factory of the API's listener (4141)."""
-        raise NotImplementedError
+        return self.server.new_connection()
 
     def sweep(self) -> None:
         """Once a second: time limits, lease phases, half-open probes. No timer per request."""
-        raise NotImplementedError
+        runtime = self.runtime
+        now = runtime.clock()
+        runtime.refresh_leases(now)
+        self.server.sweep()
+        self.admission.expire(now)
+        for pool in (self.pool, self.auxiliary):
+            if pool is not None:
+                pool.sweep()
 
     def start_drain(self) -> None:
         """Refuse new requests, close idle client connections, finish what is parked or runs."""
-        raise NotImplementedError
+        self.runtime.start_drain()
+        self.server.drain()
 
     @property
     def is_idle(self) -> bool:
         """Nothing is parked, nothing runs."""
-        raise NotImplementedError
+        return not any(connection.transit is not None for connection in self.server.connections)
 
     def pool_counts(self) -> dict[str, int]:
         """Upstream connections by state: ``idle``, ``busy``, ``opening``."""
-        raise NotImplementedError
+        pools = [pool for pool in (self.pool, self.auxiliary) if pool is not None]
+        return {
+            "idle": sum(len(pool.idle) for pool in pools),
+            "busy": sum(pool.busy for pool in pools),
+            "opening": sum(pool.opening for pool in pools),
+        }
 
     def close(self) -> None:
         """Close all connections, idle or not."""
-        raise NotImplementedError
+        self.server.close()
+        for pool in (self.pool, self.auxiliary):
+            if pool is not None:
+                pool.close()
+
+    # -- the walk
+
+    def handle(self, head: RequestHead, body: bytes, client: ServerConnection) -> None:
+        """A whole request has arrived."""
+        target = self.target
+        host = b"" if target is None else target.host
+        caller = head.note
+        if not isinstance(caller, Caller) or caller.host is not host:
+            caller = head.note = Caller(head, host, prefix=b"" if target is None else target.prefix)
+        call = Relay(head, body, client, caller=caller, pipeline=self)
+        client.transit = call
+        kind = caller.kind
+        if kind == MESSAGES:
+            self._walk(call, self.message_stages)
+        elif kind == COUNT_TOKENS:
+            self._walk(call, self.count_stages)
+        elif kind == MODELS:
+            self._walk(call, self.relay_stages)
+        elif kind == HEAD:
+            client.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+            client.finish()
+        else:
+            self.refuse(call, Answer("no_such_path", f"{head.path.decode('latin-1')} is not a path of the Claude API that is open here"))
+
+    def walk_again(self, call: Call) -> None:
+        """From route on, with the client's own body."""
+        call.walked_at = self.runtime.clock()
+        kind = call.caller.kind
+        self._walk(call, self.routed if kind == MESSAGES else self.counted if kind == COUNT_TOKENS else self.relayed)
+
+    def refuse(self, call: Call, answer: Answer) -> None:
+        """End the walk with an answer of our own."""
+        call.is_over = True
+        call.status = answer.status
+        settle_answer(call, self.runtime, self.runtime.clock(), reason=answer.reason)
+        client = call.client
+        client.write(refusal(answer, keep_alive=call.head.keep_alive, request_id=self.new_request_id()))
+        client.finish()
+
+    def forget(self, call: Call) -> None:
+        """The call waits no longer, wherever it waits."""
+        self.admission.forget(call)
+        self.recovery.forget(call)
+
+    def new_request_id(self) -> str:
+        """For answers that are not the API's."""
+        return f"req_claudeops_{self.runtime.rng.getrandbits(64):016x}"
+
+    def _walk(self, call: Call, stages: tuple[Stage, ...]) -> None:
+        runtime = self.runtime
+        for stage in stages:
+            answer = stage(call, runtime)
+            if answer is not None:
+                if answer is not PARKED:
+                    self.refuse(call, answer)
+                return
+
+    def _resume(self, call: Call) -> None:
+        """Continue behind admission."""
+        self.send(call, self.runtime)
+
+    # -- stages of its own
+
+    def send(self, call: Call, runtime: Runtime) -> Answer | None:
+        """send: one attempt, on a pooled connection."""
+        assert isinstance(call, Relay) and runtime.key is not None
+        pool = self.auxiliary if call.group.is_auxiliary else self.pool
+        assert pool is not None
+        body = edited(call.body, call.edits) if call.edits else call.body
+        caller = call.caller
+        if call.head.method == b"GET":
+            call.request = (b"%bx-api-key: %b\r\n\r\n" % (caller.head_line, runtime.key), b"")
+        else:
+            call.request = (b"%bx-api-key: %b\r\ncontent-length: %d\r\n\r\n" % (caller.head_line, runtime.key, len(body)), body)
+        if call.attempts or call.is_again:
+            call.usage = Usage()
+            call.produced = 0.0
+            call.begin_attempt()
+        else:
+            runtime.retry_budget.deposit()
+        call.attempts += 1
+        call.sent_at = runtime.clock()
+        pool.send(call, call.request)
+        return None
+
+    def _count_only(self, call: Call, runtime: Runtime) -> Answer | None:
+        """count_tokens has limits of its own, and no output."""
+        call.group = runtime.group(COUNT_TOKENS_GROUP, call.walked_at)
+        call.is_streamed = False
+        return None
+
+    def _relay_only(self, call: Call, runtime: Runtime) -> Answer | None:
+        """What is relayed without being read."""
+        assert runtime.primary is not None
+        call.model = runtime.primary
+        call.group = runtime.group(OTHER, call.walked_at)
+        return None
+
+    # -- hooks of the runtime
+
+    def _changed(self) -> None:
+        """Configuration, tiers or breakers are not what they were: whoever waits walks again."""
+        self._point_at_target()
+        waiting = [*self.admission.drain_queues(), *self.recovery.take_stranded()]
+        for call in waiting:
+            if not call.is_over:
+                call.queue_s += self._queued_s(call)
+                self.walk_again(call)
+        self._room()
+
+    def _queued_s(self, call: Call) -> float:
+        queued_at, call.queued_at = call.queued_at, 0.0
+        return self.runtime.clock() - queued_at if queued_at else 0.0
+
+    def _room(self) -> None:
+        """Leases or pool sizes have changed."""
+        if self.pool is not None:
+            self.pool.limit = self.runtime.connections
+        self.admission.recheck(self.runtime.clock())
+
+    def _point_at_target(self) -> None:
+        runtime = self.runtime
+        target = runtime.target
+        if runtime.config is None or target is None:
+            return
+        connect_s = runtime.config.resilience.timeouts.connect_s
+        if target is not self.target:
+            self.target = target
+            for old in (self.pool, self.auxiliary):
+                if old is not None:
+                    old.close()
+            self.server.memo.clear()
+            self.pool = Pool(self.loop, target.address, limit=runtime.connections, connect_timeout_s=connect_s)
+            self.auxiliary = Pool(self.loop, target.address, limit=AUXILIARY_CONNECTIONS, connect_timeout_s=connect_s)
+        for pool in (self.pool, self.auxiliary):
+            if pool is not None:
+                pool.connect_timeout_s = connect_s

@@ -30,6 +30,7 @@ from claudeops.sidecar.counters import Window
 from claudeops.sidecar.group import COUNT_TOKENS, OTHER, UNLIMITED, GroupRuntime
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.sticky import StickySessions
+from claudeops.sidecar.target import Target, target_of
 
 DEFAULT_GROUP = "default"
 ORGANIZATIONS_MAX = 8
@@ -59,6 +60,7 @@ class Runtime:
         "fallback_requests",
         "groups",
         "in_flight",
+        "is_choice_open",
         "is_draining",
         "key",
         "max_in_flight",
@@ -73,6 +75,7 @@ class Runtime:
         "rng",
         "slos",
         "sticky",
+        "target",
         "tiers",
         "wall_clock",
         "window",
@@ -93,6 +96,8 @@ class Runtime:
         self.catalogue = catalogue or load_catalogue()
         self.config: ProxyConfig | None = None
         """In force; None until the first one is applied: then every request is refused."""
+        self.target: Target | None = None
+        """Where the upstream of the configuration in force is."""
         self.key: bytes | None = None
         self.is_draining = False
         self.on_urgent: Callable[[str], None] = _silent
@@ -106,6 +111,8 @@ class Runtime:
         self.primary: ModelRuntime | None = None
         self.tiers: tuple[ModelRuntime, ...] = ()
         """``model.name``, then the fallbacks."""
+        self.is_choice_open = False
+        """A request may name its model."""
         self.retry_budget = RetryBudget(20.0)
         self.prefixes = PrefixMemory(4096)
         self.sticky: StickySessions = StickySessions()
@@ -131,11 +138,14 @@ class Runtime:
         for name, model in zip(names, known, strict=True):
             if model is None:
                 raise InvalidResource(f"{name} is not a model this proxy knows: name one of the catalogue", path="model")
+        if self.config is None or config.upstream != self.config.upstream:
+            self.target = target_of(config.upstream)
         previous, self.config = self.config, config
         self._apply_limits(config, now)
         self._apply_resilience(config)
         self.tiers = tuple(found for name in names if (found := self.model(name, now)) is not None)
         self.primary = self.tiers[0]
+        self.is_choice_open = config.model.client_choice != "Never"
         if previous is None or previous.objectives != config.objectives:
             self.slos = [SloWindow() for _ in config.objectives]
         if self.assignment is None:
@@ -212,6 +222,8 @@ class Runtime:
             group = self.group(model.rate_limit_group or DEFAULT_GROUP, now)
             found = ModelRuntime(model, group, self.breaker_parameters, now)
             self.models[model.id] = found
+            if self.assignment is not None:
+                self._apply_flips(self.assignment)
         return found
 
     def group(self, name: str, now: float) -> GroupRuntime:
@@ -273,6 +285,7 @@ class Runtime:
         )
         for model in self.models.values():
             model.breaker.parameters = self.breaker_parameters
+            model.policies.clear()
         self.retry_budget.percent = config.resilience.retry.budget_percent
 
     def _apply_flips(self, assignment: Assignment) -> bool:

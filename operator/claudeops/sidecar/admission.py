@@ -1,0 +1,208 @@
+"""admit: what the lease allows goes at once; the rest waits in a bounded, fair queue, or is shed when the wait would be too long.
+
+A request holds a place (``Call.is_admitted``) from here until :meth:`Admission.release`. There is no second queue behind this one:
+a place includes an upstream connection.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop, TimerHandle
+from collections.abc import Callable
+from math import inf
+
+from claudeops.policy.estimate import Mean
+from claudeops.sidecar.answer import PARKED, Answer
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.group import GroupRuntime
+from claudeops.sidecar.runtime import Runtime
+
+AUXILIARY_CONNECTIONS = 8
+WAKE_MIN_S = 0.001
+WAKE_MAX_S = 0.25
+"""A wait that hangs on running streams is an estimate: look again this often, besides at every end of a request."""
+
+
+class Admission:
+    """The places of one runtime. ``resume`` continues a parked call behind this stage; ``refuse`` ends its walk."""
+
+    __slots__ = ("auxiliary_in_flight", "latency", "loop", "refuse", "resume", "runtime", "timers")
+
+    def __init__(
+        self, loop: AbstractEventLoop, runtime: Runtime, *, resume: Callable[[Call], None], refuse: Callable[[Call, Answer], None]
+    ) -> None:
+        self.loop = loop
+        self.runtime = runtime
+        self.resume = resume
+        self.refuse = refuse
+        self.timers: dict[str, TimerHandle] = {}
+        self.latency = Mean(5.0)
+        self.auxiliary_in_flight = 0
+
+    # -- the stage
+
+    def admit(self, call: Call, runtime: Runtime) -> Answer | None:
+        """Take a place, or wait for one."""
+        group = call.group
+        call.estimated_input = call.estimated_uncached
+        if call.offered_to is not group:
+            self._offer(call, group)
+        if not group.queue.waiting and self._has_slot(group) and self._try(call, group, call.walked_at):
+            return None
+        return self._wait(call, group, call.walked_at)
+
+    def release(self, call: Call, now: float) -> None:
+        """Give the place back. The caller has told the limiter how the request ended; whoever waits may go."""
+        call.is_admitted = False
+        group = call.group
+        group.in_flight -= 1
+        if group.is_auxiliary:
+            self.auxiliary_in_flight -= 1
+        else:
+            self.runtime.in_flight -= 1
+        for waiting in self.runtime.groups.values():
+            if waiting.queue.waiting:
+                self.loop.call_soon(self._pump_if_waiting, waiting)
+
+    def forget(self, call: Call) -> None:
+        """The call waits no longer (its client left)."""
+        ticket, call.ticket = call.ticket, None
+        if ticket is not None and call.group.queue.cancel(ticket):
+            call.group.queued_input -= call.estimated_input
+
+    # -- from the sweep and the runtime's hooks
+
+    def expire(self, now: float) -> None:
+        """Once a second: shed those whose time is over, and look again."""
+        for group in self.runtime.groups.values():
+            if not group.queue.waiting:
+                continue
+            for call in group.queue.expire(now):
+                self._leave_queue(call)
+                self._shed(call, call.deadline if now >= call.deadline else 0.0, group.limiter.wait_s(0.0, now))
+            self.pump(group, now)
+
+    def drain_queues(self) -> list[Call]:
+        """Take everybody out, in order: they walk again, with their arrival, deadline and class."""
+        calls: list[Call] = []
+        for group in self.runtime.groups.values():
+            for call in group.queue.drain():
+                self._leave_queue(call)
+                calls.append(call)
+        return calls
+
+    def recheck(self, now: float) -> None:
+        """Leases have changed: who waits is judged anew, and may be shed."""
+        for group in self.runtime.groups.values():
+            if group.queue.waiting:
+                for call in group.queue.drain():
+                    self._leave_queue(call)
+                    call.walked_at = now
+                    answer = self._wait(call, group, now)
+                    if answer is not PARKED:
+                        self.refuse(call, answer)
+                self.pump(group, now)
+
+    def pump(self, group: GroupRuntime, now: float) -> None:
+        """Let go whoever may go now, in the queue's order; set a timer for the next."""
+        queue = group.queue
+        while (call := queue.first()) is not None:
+            if not self._has_slot(group):
+                return
+            if not self._try(call, group, now):
+                self._wake_in(group, group.limiter.wait_s(call.estimated_input, now))
+                return
+            queue.pop()
+            self._leave_queue(call)
+            call.queue_s += now - call.queued_at
+            self.resume(call)
+
+    # -- parts
+
+    def _pump_if_waiting(self, group: GroupRuntime) -> None:
+        if group.queue.waiting:
+            self.pump(group, self.runtime.clock())
+
+    def _has_slot(self, group: GroupRuntime) -> bool:
+        if group.is_auxiliary:
+            return self.auxiliary_in_flight < AUXILIARY_CONNECTIONS
+        runtime = self.runtime
+        return runtime.in_flight < runtime.connections and runtime.in_flight < runtime.max_in_flight
+
+    def _try(self, call: Call, group: GroupRuntime, now: float) -> bool:
+        if not group.limiter.try_admit(call.estimated_input, now, call.is_streamed):
+            return False
+        group.counters.admitted += 1
+        group.in_flight += 1
+        if group.is_auxiliary:
+            self.auxiliary_in_flight += 1
+        else:
+            self.runtime.in_flight += 1
+        call.is_admitted = True
+        call.admitted_at = now
+        return True
+
+    def _offer(self, call: Call, group: GroupRuntime) -> None:
+        call.offered_to = group
+        counters = group.counters
+        counters.offered_requests += 1
+        counters.offered_input += call.estimated_input
+        counters.offered_output += group.limiter.gate.mean_output
+
+    def _wait(self, call: Call, group: GroupRuntime, now: float) -> Answer:
+        config = self.runtime.config
+        assert config is not None
+        deadline = call.deadline
+        if not call.is_again:
+            deadline = min(deadline, call.arrived_at + config.limits.queue.max_wait_s)
+            wait_s = self._estimate_s(group, now)
+            if now + wait_s > deadline:
+                return self._count_shed(call, _too_long(wait_s, is_clients=deadline == call.deadline))
+        was_empty = not group.queue.waiting
+        ticket = group.queue.push(call, deadline, priority=call.caller.priority, session=call.session, is_first=call.is_again)
+        if ticket is None:
+            message = f"{len(group.queue)} requests wait already"
+            return self._count_shed(call, Answer("queue_full", message, retry_after_s=self._estimate_s(group, now)))
+        call.ticket = ticket
+        call.queued_at = now
+        group.queued_input += call.estimated_input
+        if was_empty:
+            self.runtime.on_urgent("queue")
+            self._wake_in(group, group.limiter.wait_s(call.estimated_input, now))
+        return PARKED
+
+    def _estimate_s(self, group: GroupRuntime, now: float) -> float:
+        ahead = len(group.queue)
+        wait_s = group.limiter.queue_wait_s(ahead, group.queued_input, now)
+        if not self._has_slot(group):
+            places = AUXILIARY_CONNECTIONS if group.is_auxiliary else min(self.runtime.connections, self.runtime.max_in_flight)
+            wait_s = max(wait_s, (ahead + 1) * self.latency.value / max(1, places))
+        return wait_s
+
+    def _leave_queue(self, call: Call) -> None:
+        call.ticket = None
+        call.group.queued_input = max(0.0, call.group.queued_input - call.estimated_input)
+
+    def _count_shed(self, call: Call, answer: Answer) -> Answer:
+        call.group.counters.shed += 1
+        return answer
+
+    def _shed(self, call: Call, deadline: float, wait_s: float) -> None:
+        call.queue_s += self.runtime.clock() - call.queued_at
+        self.refuse(call, self._count_shed(call, _too_long(wait_s, is_clients=deadline > 0.0)))
+
+    def _wake_in(self, group: GroupRuntime, wait_s: float) -> None:
+        if group.name not in self.timers:
+            delay_s = min(WAKE_MAX_S, max(WAKE_MIN_S, wait_s))
+            self.timers[group.name] = self.loop.call_later(delay_s, self._wake, group)
+
+    def _wake(self, group: GroupRuntime) -> None:
+        self.timers.pop(group.name, None)
+        if group.queue.waiting:
+            self.pump(group, self.runtime.clock())
+
+
+def _too_long(wait_s: float, *, is_clients: bool) -> Answer:
+    wait = "a long time" if wait_s == inf else f"about {wait_s:.0f} s"
+    if is_clients:
+        return Answer("deadline", f"the quota would admit this request in {wait}, later than the client waits", retry_after_s=wait_s)
+    return Answer("quota", f"this workload's share of the quota is used up: it would admit this request in {wait}", retry_after_s=wait_s)

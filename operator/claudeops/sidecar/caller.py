@@ -1,0 +1,59 @@
+"""What a request's headers say about who asks and how; derived once per distinct header block and remembered on it."""
+
+from __future__ import annotations
+
+import math
+
+from claudeops.wire.http1 import RequestHead
+
+MESSAGES = 0
+COUNT_TOKENS = 1
+MODELS = 2
+HEAD = 3
+NO_SUCH_PATH = 4
+PRIORITIES = {b"interactive": 0, b"background": 1}
+
+
+class Caller:
+    """``head_line`` is the request line and every header but key and length, ready to be sent to ``host``."""
+
+    __slots__ = ("api_version", "head_line", "host", "kind", "priority", "session", "timeout_s")
+
+    def __init__(self, head: RequestHead, host: bytes, *, prefix: bytes = b"") -> None:
+        values = head.values
+        self.host = host
+        self.kind = _kind(head)
+        self.session = values.get(b"x-claudeops-session", b"")
+        self.priority = PRIORITIES.get(values.get(b"x-claudeops-priority", b"interactive").lower(), 0)
+        self.timeout_s = _seconds(values.get(b"x-stainless-timeout", b""))
+        version = values.get(b"anthropic-version")
+        self.api_version = None if version is None else version.decode("latin-1")
+        self.head_line = b"%b %b%b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%b" % (
+            head.method,
+            prefix,
+            head.target,
+            host,
+            head.forward,
+        )
+
+
+def _kind(head: RequestHead) -> int:
+    method, path = head.method, head.path
+    if method == b"HEAD":
+        return HEAD
+    if method == b"POST" and path == b"/v1/messages":
+        return MESSAGES
+    if method == b"POST" and path == b"/v1/messages/count_tokens":
+        return COUNT_TOKENS
+    if method == b"GET" and (path == b"/v1/models" or (path.startswith(b"/v1/models/") and path.count(b"/") == 3)):
+        return MODELS
+    return NO_SUCH_PATH
+
+
+def _seconds(value: bytes) -> float:
+    """A client's own time limit; infinite where it names none."""
+    try:
+        seconds = float(value)
+    except ValueError:
+        return math.inf
+    return seconds if seconds > 0.0 else math.inf

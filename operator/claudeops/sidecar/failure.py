@@ -1,0 +1,107 @@
+"""How an attempt failed, and what that means for retrying."""
+
+from __future__ import annotations
+
+from claudeops.sidecar.wireformat import DecodeError, ErrorBody, decode_error
+from claudeops.wire.http1 import header
+
+THROTTLED = 429
+RETRIED = frozenset((408, 409, 429))
+"""And every 5xx."""
+SPEND_CODES = ("enforced_spend_limit_reached", "contract_spend_limit_reached")
+STREAM_STATUS = {
+    "overloaded_error": 529,
+    "rate_limit_error": 429,
+    "timeout_error": 504,
+    "api_error": 500,
+    "invalid_request_error": 400,
+    "authentication_error": 401,
+    "permission_error": 403,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "billing_error": 402,
+}
+NO_CONNECTION = 0
+TIMED_OUT = 504
+
+
+class Failure:
+    """One failed attempt.
+
+    ``status``: as it is counted (0 no connection, 504 timed out here). ``head`` and ``body``: the API's answer, to be relayed if nothing
+    else helps; empty where there is none. ``is_counted``: the API may have counted tokens.
+    """
+
+    __slots__ = ("body", "cause", "head", "is_counted", "is_final", "is_spend", "is_wished", "message", "retry_after_s", "status")
+
+    def __init__(self, status: int, message: str, *, is_counted: bool = False, head: bytes = b"", body: bytes = b"") -> None:
+        self.status = status
+        self.message = message
+        self.is_counted = is_counted
+        self.head = head
+        self.body = body
+        self.cause = ""
+        """Of a 429: RateLimited, RampLimited or SpendLimited."""
+        self.is_spend = False
+        self.is_final = False
+        """``x-should-retry: false``."""
+        self.is_wished = False
+        """``x-should-retry: true``."""
+        self.retry_after_s: float | None = None
+
+    @property
+    def is_upstreams(self) -> bool:
+        """The API could not serve a request that was right: another attempt, or another model, may."""
+        return (self.status in RETRIED or self.status >= 500 or self.status == NO_CONNECTION) and not self.is_spend
+
+    @property
+    def is_retryable(self) -> bool:
+        """May the same request be sent again?"""
+        return not self.is_final and not self.is_spend and (self.is_upstreams or self.is_wished)
+
+    @property
+    def is_answer(self) -> bool:
+        """There is an answer of the API to relay."""
+        return self.head != b""
+
+
+def failure_of_answer(status: int, head: bytes, body: bytes) -> Failure:
+    """From a complete answer that is not 200."""
+    failure = Failure(status, "", head=head, body=body)
+    lowered = head.lower()
+    wish = header(head, lowered, b"x-should-retry").lower()
+    failure.is_final = wish == b"false"
+    failure.is_wished = wish == b"true"
+    failure.retry_after_s = _seconds(header(head, lowered, b"retry-after"))
+    if status == THROTTLED:
+        _name_cause(failure, _error_code(body))
+    return failure
+
+
+def failure_of_event(error: ErrorBody) -> Failure:
+    """From an ``error`` event inside a 200 stream."""
+    failure = Failure(STREAM_STATUS.get(error.type, 500), error.message, is_counted=True)
+    if failure.status == THROTTLED:
+        _name_cause(failure, None if error.details is None else error.details.error_code)
+    return failure
+
+
+def _name_cause(failure: Failure, code: str | None) -> None:
+    failure.is_spend = code in SPEND_CODES
+    failure.cause = "SpendLimited" if failure.is_spend else "RampLimited" if code == "ramp_limit_exceeded" else "RateLimited"
+
+
+def _error_code(body: bytes) -> str | None:
+    try:
+        details = decode_error(body).error.details
+    except DecodeError:
+        return None
+    return None if details is None else details.error_code
+
+
+def _seconds(value: bytes) -> float | None:
+    try:
+        seconds = float(value)
+    except ValueError:
+        return None
+    return seconds if 0.0 < seconds < 86_400.0 else None

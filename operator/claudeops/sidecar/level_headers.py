@@ -1,0 +1,47 @@
+"""The ``anthropic-ratelimit-*`` headers and the identity of who answered, read from upstream heads."""
+
+from __future__ import annotations
+
+from claudeops.policy.level import Sample
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.runtime import Runtime
+from claudeops.wire.http1 import header
+
+READ_EVERY_S = 0.02
+"""Of the answers to one group, this many seconds apart at least: the newest reading is all that counts."""
+HIGH_LEVEL = 0.25
+_NAMES = tuple(
+    (f"anthropic-ratelimit-{name}-limit".encode(), f"anthropic-ratelimit-{name}-remaining".encode())
+    for name in ("requests", "input-tokens", "output-tokens")
+)
+
+
+def read_levels(call: Call, runtime: Runtime, head: bytes, now: float) -> None:
+    """Let the group's gauges see this answer; tell the controller at once of a limit that has become lower."""
+    group = call.group
+    if now < group.read_at + READ_EVERY_S and call.status != 429:
+        return
+    group.read_at = now
+    lowered = head.lower()
+    runtime.see_organization(
+        header(head, lowered, b"anthropic-organization-id").decode("latin-1"),
+        header(head, lowered, b"anthropic-workspace-id").decode("latin-1"),
+    )
+    is_lower = False
+    for dimension, (limit_name, remaining_name) in enumerate(_NAMES):
+        limit = _number(header(head, lowered, limit_name))
+        remaining = _number(header(head, lowered, remaining_name))
+        if limit is not None and remaining is not None:
+            is_lower = group.limiter.see_level(dimension, Sample(limit / 60.0, remaining, call.sent_at), now) or is_lower
+    if is_lower:
+        runtime.on_urgent("limit")
+
+
+def are_levels_high(call: Call, now: float) -> bool:
+    """Did the last headers show every bucket well filled? A 429 then came from somewhere else."""
+    gauges = [gauge for gauge in call.group.limiter.gauges if gauge.limit_per_s > 0.0]
+    return bool(gauges) and all(gauge.level(now) > HIGH_LEVEL for gauge in gauges)
+
+
+def _number(value: bytes) -> float | None:
+    return float(value) if value.isdigit() else None

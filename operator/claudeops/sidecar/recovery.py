@@ -1,0 +1,158 @@
+"""What happens after a failed attempt: account for it, then retry, or fall back to the next model, or give the failure to the client.
+
+A retry waits without a place and takes a new one; it keeps arrival, deadline and class. A 429 pauses its whole group and goes before
+its class; everything else backs off with full jitter. A fallback walks again from route with the client's original body.
+"""
+
+from __future__ import annotations
+
+from asyncio import AbstractEventLoop
+from collections.abc import Callable
+
+from claudeops.policy.backoff import retry_wait_s
+from claudeops.policy.breaker import CLOSED
+from claudeops.sidecar.admission import Admission
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.caller import MESSAGES
+from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure
+from claudeops.sidecar.level_headers import are_levels_high
+from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.settle import count_upstream, settle_usage
+
+
+class Recovery:
+    """The retry and fallback flow of one runtime. ``walk_again`` starts a call's walk from route."""
+
+    __slots__ = ("admission", "backing_off", "loop", "runtime", "walk_again")
+
+    def __init__(self, loop: AbstractEventLoop, runtime: Runtime, *, admission: Admission, walk_again: Callable[[Call], None]) -> None:
+        self.loop = loop
+        self.runtime = runtime
+        self.admission = admission
+        self.walk_again = walk_again
+        self.backing_off: set[Call] = set()
+
+    def recover(self, call: Call, failure: Failure, now: float) -> bool:
+        """Account for the attempt; True if the call goes on (it is parked or under way again), False: give the client the failure."""
+        self._end_attempt(call, failure, now)
+        self.judge(call, failure, now)
+        if call.caller.kind != MESSAGES:
+            return False
+        if failure.is_retryable and self._retry(call, failure, now):
+            return True
+        return failure.is_upstreams and self._fall_back(call, now)
+
+    def judge(self, call: Call, failure: Failure, now: float) -> None:
+        """Breaker, counters and the group's pause learn of a failed attempt."""
+        if call.caller.kind == MESSAGES:
+            count_upstream(call, failure.status)
+        if failure.status == THROTTLED:
+            self._throttle(call, failure, now)
+        breaker = call.model.breaker
+        if call.caller.kind != MESSAGES:
+            return
+        before = breaker.state
+        if failure.status == THROTTLED and not failure.is_spend:
+            breaker.throttled(call.sent_at, now, failure.retry_after_s or 0.0)
+        elif failure.status == NO_CONNECTION or failure.status >= 500:
+            is_unreachable = failure.status == NO_CONNECTION
+            breaker.failed(call.sent_at, now, is_unreachable=is_unreachable, retry_after_s=failure.retry_after_s or 0.0)
+        else:
+            breaker.ignored(call.sent_at)
+        if breaker.state != before:
+            self.breaker_changed()
+
+    def succeeded(self, call: Call, now: float) -> None:
+        """The API serves this model."""
+        if call.caller.kind != MESSAGES:
+            return
+        breaker = call.model.breaker
+        before = breaker.state
+        breaker.succeeded(call.sent_at, now)
+        if breaker.state != before:
+            self.breaker_changed()
+
+    def breaker_changed(self) -> None:
+        """Tell the controller, and let everybody who waits choose again."""
+        self.runtime.on_urgent("breaker")
+        self.loop.call_soon(self.runtime.on_change)
+
+    def forget(self, call: Call) -> None:
+        """The client left while the call was backing off."""
+        self.backing_off.discard(call)
+        if call.timer is not None:
+            call.timer.cancel()
+            call.timer = None
+
+    def take_stranded(self) -> list[Call]:
+        """Those who back off for a model that may not be used now: they need not wait any longer."""
+        stranded = [call for call in self.backing_off if call.model.breaker.state != CLOSED or call.model.is_flipped]
+        for call in stranded:
+            self.forget(call)
+        return stranded
+
+    # -- parts
+
+    def _end_attempt(self, call: Call, failure: Failure, now: float) -> None:
+        if failure.is_counted or (failure.status == TIMED_OUT and not failure.is_answer):
+            settle_usage(call, self.runtime, now)
+        else:
+            call.group.limiter.refund(call.estimated_input, now, call.is_streamed)
+        self.admission.release(call, now)
+
+    def _throttle(self, call: Call, failure: Failure, now: float) -> None:
+        counters = call.model.counters[call.tier]
+        counters.throttles[failure.cause] = counters.throttles.get(failure.cause, 0) + 1
+        if failure.cause == "RateLimited" and failure.is_answer and are_levels_high(call, now):
+            counters.throttles_above_level += 1
+        if not failure.is_spend:
+            call.group.limiter.pause(now + self._wait_s(call, failure))
+        self.runtime.on_urgent("429")
+
+    def _wait_s(self, call: Call, failure: Failure) -> float:
+        config = self.runtime.config
+        assert config is not None
+        rules = config.resilience.retry
+        attempt = max(0, call.attempts - 1)
+        return retry_wait_s(attempt, rules.initial_backoff_s, rules.max_backoff_s, failure.retry_after_s, self.runtime.rng)
+
+    def _retry(self, call: Call, failure: Failure, now: float) -> bool:
+        runtime = self.runtime
+        assert runtime.config is not None
+        model = call.model
+        if call.attempts >= runtime.config.resilience.retry.max_attempts or call.is_probe:
+            return False
+        if model.breaker.state != CLOSED or model.is_flipped:
+            return False
+        is_throttled = failure.status == THROTTLED
+        wait_s = max(0.0, call.group.limiter.paused_until - now) if is_throttled else self._wait_s(call, failure)
+        if now + wait_s >= call.deadline or not runtime.retry_budget.withdraw():
+            return False
+        counters = model.counters[call.tier]
+        cause = "connect" if failure.status == NO_CONNECTION else str(failure.status)
+        counters.retries[cause] = counters.retries.get(cause, 0) + 1
+        call.is_again = True
+        if is_throttled:
+            self.walk_again(call)
+        else:
+            self.backing_off.add(call)
+            call.timer = self.loop.call_later(wait_s, self._again, call)
+        return True
+
+    def _again(self, call: Call) -> None:
+        call.timer = None
+        self.backing_off.discard(call)
+        self.walk_again(call)
+
+    def _fall_back(self, call: Call, now: float) -> bool:
+        """Walk again behind the model that failed, if one of the next may serve."""
+        if call.model not in call.tiers or now >= call.deadline:
+            return False
+        floor = call.tiers.index(call.model) + 1
+        if not any(tier.breaker.state == CLOSED and not tier.is_flipped for tier in call.tiers[floor:]):
+            return False
+        call.floor = floor
+        call.attempts = 0
+        call.is_again = True
+        self.walk_again(call)
+        return True

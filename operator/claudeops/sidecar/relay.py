@@ -1,0 +1,351 @@
+"""relay: bytes go to the client as they arrive; usage is read beside them.
+
+Nothing reaches the client before an attempt can no longer be repeated: an error answer is held until it is whole, a JSON answer too
+(up to 256 KiB), and of a stream the head, ``message_start`` and ``ping`` until the first content, any other event, or a second.
+"""
+
+from __future__ import annotations
+
+from asyncio import TimerHandle
+from typing import TYPE_CHECKING
+
+from claudeops.policy.breaker import CLOSED
+from claudeops.sidecar.answer import Answer, error_json
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.caller import MODELS, Caller
+from claudeops.sidecar.failure import NO_CONNECTION, TIMED_OUT, Failure, failure_of_answer, failure_of_event
+from claudeops.sidecar.head_lines import EVENT_STREAM, open_head, whole_head
+from claudeops.sidecar.level_headers import read_levels
+from claudeops.sidecar.settle import GONE, count_upstream, settle_answer, settle_input, settle_usage
+from claudeops.sidecar.usage import EventReader
+from claudeops.sidecar.wireformat import DecodeError, decode_message
+from claudeops.wire.http1 import LAST_CHUNK, RequestHead
+from claudeops.wire.pool import Opening
+from claudeops.wire.server import ServerConnection
+
+if TYPE_CHECKING:
+    from claudeops.sidecar.pipeline import Pipeline
+
+HOLD_MAX_BYTES = 262_144
+HOLD_HEAD_S = 1.0
+FLUSH_S = 0.25
+"""How often a running stream tells the limiter what it has produced."""
+BAD_GATEWAY = 502
+
+
+class Relay(Call):
+    """A call with its two connections. Each method is one thing that may happen to it; :meth:`_end` is the end of all of them."""
+
+    __slots__ = (
+        "answer_head", "flushed_at", "held", "held_bytes", "hold_timer", "is_chunked", "last_byte_at", "pipeline", "reader", "stream_bytes",
+    )  # fmt: skip
+
+    def __init__(self, head: RequestHead, body: bytes, client: ServerConnection, *, caller: Caller, pipeline: Pipeline) -> None:
+        super().__init__(head, body, client, caller=caller, now=pipeline.runtime.clock())
+        self.pipeline = pipeline
+        self.hold_timer: TimerHandle | None = None
+        self.held: list[bytes] = []
+        self.begin_attempt()
+
+    def begin_attempt(self) -> None:
+        """Forget what the attempt before has left."""
+        self.answer_head = b""
+        self.reader: EventReader | None = None
+        if self.held:
+            self.held = []
+        self.held_bytes = 0
+        self.stream_bytes = 0
+        self.last_byte_at = 0.0
+        self.flushed_at = 0.0
+        self.is_chunked = False
+
+    # -- from the upstream
+
+    def response(self, status: int, head: bytes, body: bytes, is_complete: bool) -> None:
+        runtime = self.pipeline.runtime
+        now = self.first_byte_at = self.last_byte_at = runtime.clock()
+        self.status = status
+        self.answer_head = head
+        read_levels(self, runtime, head, now)
+        if self.is_streamed and status == 200 and EVENT_STREAM in head:
+            self.reader = EventReader(self.usage)
+            self._feed_stream(body, is_complete, now)
+        else:
+            self._feed_document(body, is_complete, now)
+
+    def more(self, body: bytes, is_complete: bool) -> None:
+        now = self.last_byte_at = self.pipeline.runtime.clock()
+        reader = self.reader
+        if reader is None:
+            self._feed_document(body, is_complete, now)
+        elif is_complete or not self.has_relayed:
+            self._feed_stream(body, is_complete, now)
+        else:
+            self.stream_bytes += len(body)
+            out = reader.feed(body)
+            if out:
+                self.client.write(b"%x\r\n%b\r\n" % (len(out), out) if self.is_chunked else out)
+            if now - self.flushed_at > FLUSH_S:
+                self._flush(now)
+
+    def failed(self, reason: str, *, is_unreachable: bool) -> None:
+        now = self.pipeline.runtime.clock()
+        if self.reader is not None and self.reader.is_finished and self.has_relayed:
+            return self._finish_stream(b"", now)
+        self._fail(Failure(NO_CONNECTION if is_unreachable else BAD_GATEWAY, reason, is_counted=self._is_counted()), now)
+
+    # -- from the client and the sweep
+
+    def client_gone(self) -> None:
+        self.is_over = True
+        pipeline = self.pipeline
+        now = pipeline.runtime.clock()
+        pipeline.forget(self)
+        self._cancel_hold()
+        self.status = GONE
+        if self.is_admitted:
+            carrier, self.upstream = self.upstream, None
+            if isinstance(carrier, Opening) or carrier is None:
+                self.group.limiter.refund(self.estimated_input, now, self.is_streamed)
+            else:
+                self._guess_usage(now)
+                settle_usage(self, pipeline.runtime, now)
+            if carrier is not None:
+                carrier.abandon()
+            self.model.breaker.ignored(self.sent_at)
+            pipeline.admission.release(self, now)
+        settle_answer(self, pipeline.runtime, now)
+
+    def client_slow(self, is_slow: bool) -> None:
+        if self.upstream is not None:
+            self.upstream.slow(is_slow)
+
+    def check(self) -> None:
+        config = self.pipeline.runtime.config
+        if not self.is_admitted or config is None:
+            return
+        now = self.pipeline.runtime.clock()
+        timeouts = config.resilience.timeouts
+        if self.first_byte_at < self.sent_at:
+            if now >= min(self.deadline, self.sent_at + timeouts.first_byte_s):
+                self._time_out("the upstream did not begin to answer in time", now)
+        elif now - self.last_byte_at > timeouts.stream_idle_s:
+            self._time_out("the upstream stopped in the middle of its answer", now)
+        elif not self.has_relayed and now >= self.deadline:
+            self._time_out("the upstream's answer was not ready in time", now)
+
+    # -- documents
+
+    def _feed_document(self, body: bytes, is_complete: bool, now: float) -> None:
+        """A JSON answer, whole or in parts."""
+        if self.has_relayed:
+            return self._relay_part(body, is_complete, now)
+        if not is_complete:
+            self.held.append(body)
+            self.held_bytes += len(body)
+            if self.held_bytes > HOLD_MAX_BYTES and self.status == 200:
+                self._open_document()
+            return
+        if self.held:
+            self.held.append(body)
+            body = b"".join(self.held)
+            self.held = []
+        if self.status != 200:
+            return self._fail(failure_of_answer(self.status, self.answer_head, body), now)
+        if self.caller.kind != MODELS and not self._read_usage(body):
+            return self._fail(Failure(BAD_GATEWAY, "the upstream's answer is not JSON", is_counted=True), now)
+        self.has_relayed = True
+        self.client.write_parts(whole_head(self, self.answer_head, len(body)), body)
+        self._succeed(now)
+
+    def _open_document(self) -> None:
+        """A document too large to be held any longer. What is relayed is kept for its usage."""
+        head, self.is_chunked = open_head(self, self.answer_head)
+        self.has_relayed = True
+        body = b"".join(self.held)
+        self.held = [body]
+        self.client.write_parts(head, self._framed(body))
+
+    def _relay_part(self, body: bytes, is_complete: bool, now: float) -> None:
+        self.held.append(body)
+        tail = LAST_CHUNK if is_complete and self.is_chunked else b""
+        if body or tail:
+            self.client.write(self._framed(body) + tail)
+        if is_complete:
+            self._read_usage(b"".join(self.held))
+            self._succeed(now)
+
+    def _read_usage(self, body: bytes) -> bool:
+        """False if the body is not JSON."""
+        try:
+            seen = decode_message(body).usage
+        except DecodeError:
+            return False
+        if seen is not None:
+            self.usage.update(seen)
+        return True
+
+    # -- streams
+
+    def _feed_stream(self, body: bytes, is_complete: bool, now: float) -> None:
+        """A stream's first reads, and its last one."""
+        reader = self.reader
+        assert reader is not None
+        self.stream_bytes += len(body)
+        out = reader.feed(body)
+        if reader.has_content and not self.first_content_at:
+            self._see_content(now)
+        if self.has_relayed:
+            if not reader.is_finished:
+                self.client.write(self._framed(out))
+                return self._fail(Failure(BAD_GATEWAY, "the upstream ended the stream before its end", is_counted=True), now)
+            return self._finish_stream(out + reader.rest(), now)
+        self.held.append(out)
+        if reader.error is not None:
+            return self._fail_held(failure_of_event(reader.error), is_complete, now)
+        if is_complete and not reader.is_finished:
+            return self._fail(Failure(BAD_GATEWAY, "the upstream ended the stream before its end", is_counted=True), now)
+        if reader.has_begun or is_complete:
+            self._release_head(is_complete, now)
+        elif self.hold_timer is None:
+            self.hold_timer = self.pipeline.loop.call_later(HOLD_HEAD_S, self._hold_is_over)
+
+    def _fail_held(self, failure: Failure, is_complete: bool, now: float) -> None:
+        """An error event before anything was relayed: it may be repeated; else it is passed on as it came."""
+        carrier, self.upstream = self.upstream, None
+        if carrier is not None and not is_complete:
+            carrier.abandon()
+        failure.head = self.answer_head
+        failure.body = b"".join(self.held)
+        self._fail(failure, now)
+
+    def _hold_is_over(self) -> None:
+        self.hold_timer = None
+        if not self.is_over and not self.has_relayed:
+            self._release_head(False, self.pipeline.runtime.clock())
+
+    def _release_head(self, is_complete: bool, now: float) -> None:
+        self._cancel_hold()
+        head, self.is_chunked = open_head(self, self.answer_head)
+        self.has_relayed = True
+        self.flushed_at = now
+        if self.usage.is_known:
+            settle_input(self, now)
+        body = b"".join(self.held)
+        self.held = []
+        if is_complete:
+            self.client.write(head)
+            return self._finish_stream(body, now)
+        self.client.write(head + self._framed(body))
+
+    def _see_content(self, now: float) -> None:
+        self.first_content_at = now
+        if self.model.breaker.state != CLOSED:
+            self.pipeline.recovery.succeeded(self, now)
+
+    def _finish_stream(self, rest: bytes, now: float) -> None:
+        reader = self.reader
+        assert reader is not None
+        self.client.write(self._framed(rest) + (LAST_CHUNK if self.is_chunked else b""))
+        if reader.error is None:
+            self.model.stream_tokens_per_byte.learn(self.usage.output, self.stream_bytes)
+            return self._succeed(now)
+        failure = failure_of_event(reader.error)
+        self.status = failure.status
+        self._guess_usage(now)
+        self._settle_broken(failure, now)
+        self._end(now)
+
+    def _flush(self, now: float) -> None:
+        """Tell the limiter what the stream has produced since, by its bytes."""
+        self.flushed_at = now
+        produced = self.stream_bytes * self.model.stream_tokens_per_byte.value
+        if produced > self.produced:
+            self.group.limiter.produced(produced - self.produced, now)
+            self.produced = produced
+
+    # -- ends
+
+    def _succeed(self, now: float) -> None:
+        pipeline = self.pipeline
+        count_upstream(self, self.status)
+        settle_usage(self, pipeline.runtime, now)
+        pipeline.recovery.succeeded(self, now)
+        pipeline.admission.release(self, now)
+        self._end(now)
+
+    def _time_out(self, reason: str, now: float) -> None:
+        carrier, self.upstream = self.upstream, None
+        if carrier is not None:
+            carrier.abandon()
+        self._guess_usage(now)
+        self._fail(Failure(TIMED_OUT, reason, is_counted=True), now)
+
+    def _fail(self, failure: Failure, now: float) -> None:
+        """The attempt failed: the pipeline may repeat it, unless the client has seen some of it."""
+        self._cancel_hold()
+        if self.has_relayed:
+            return self._break(failure, now)
+        if self.pipeline.recovery.recover(self, failure, now):
+            return
+        self.status = failure.status or BAD_GATEWAY
+        if failure.status == 401:
+            answer = Answer("credentials", "the API refused the workload's key: put a valid one into its Secret")
+            return self.pipeline.refuse(self, answer)
+        if not failure.is_answer:
+            answer = Answer("upstream", failure.message, status=self.status if self.status == TIMED_OUT else BAD_GATEWAY)
+            return self.pipeline.refuse(self, answer)
+        self.client.write_parts(whole_head(self, failure.head, len(failure.body)), failure.body)
+        self._end(now)
+
+    def _break(self, failure: Failure, now: float) -> None:
+        """Part of the answer is with the client: a stream ends with an ``error`` event, a document is visibly cut."""
+        self.status = failure.status or BAD_GATEWAY
+        self._guess_usage(now)
+        self._settle_broken(failure, now)
+        reader = self.reader
+        if reader is None:
+            settle_answer(self, self.pipeline.runtime, now)
+            return self.client.abort()
+        event = b"event: error\ndata: %b\n\n" % error_json(self.status, failure.message, self.pipeline.new_request_id())
+        if reader.is_inside:
+            event = b"\n\n" + event
+        self.client.write(self._framed(event) + (LAST_CHUNK if self.is_chunked else b""))
+        self._end(now)
+
+    def _settle_broken(self, failure: Failure, now: float) -> None:
+        settle_usage(self, self.pipeline.runtime, now)
+        self.pipeline.recovery.judge(self, failure, now)
+        self.pipeline.admission.release(self, now)
+
+    def _end(self, now: float) -> None:
+        """The client has its whole answer."""
+        settle_answer(self, self.pipeline.runtime, now)
+        self.is_over = True
+        self.client.finish()
+
+    # -- parts
+
+    def _framed(self, data: bytes) -> bytes:
+        if not self.is_chunked or not data:
+            return data
+        return b"%x\r\n%b\r\n" % (len(data), data)
+
+    def _is_counted(self) -> bool:
+        """Has the API begun to work on it, as far as one can see?"""
+        return self.first_byte_at >= self.sent_at and self.status == 200
+
+    def _guess_usage(self, now: float) -> None:
+        """The end of the answer will not come: what was produced is known by the stream's bytes, or by the time that has passed."""
+        usage = self.usage
+        if self.is_streamed:
+            self._flush(now)
+            usage.output = max(usage.output, int(self.produced))
+        else:
+            limit = self.asked.max_tokens or self.model.model.max_output_tokens
+            usage.output = min(limit, int((now - self.sent_at) * self.group.limiter.gate.slot_rate))
+
+    def _cancel_hold(self) -> None:
+        if self.hold_timer is not None:
+            self.hold_timer.cancel()
+            self.hold_timer = None

@@ -1,0 +1,121 @@
+"""settle: estimates are corrected to what was used; limiter, breaker, counters and sketches learn the outcome."""
+
+from __future__ import annotations
+
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.counters import ModelCounters
+from claudeops.sidecar.model import FALLBACK
+from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.usage import Usage
+
+GONE = 499
+"""The status under which a client that left is counted."""
+STREAM_LEARN_BYTES = 2_000
+
+
+def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "") -> None:
+    """Count an answer given to the application (``call.status``; ``reason``: "" for what the API answered)."""
+    model = call.model
+    if model is None:
+        return
+    counters = model.counters[call.tier]
+    key = (call.status, reason)
+    counters.requests[key] = counters.requests.get(key, 0) + 1
+    for name in call.adjusted:
+        counters.adjusted[name] = counters.adjusted.get(name, 0) + 1
+    if call.tier == FALLBACK:
+        runtime.fallback_requests += 1
+    if reason == "" and call.attempts:
+        _observe(call, runtime, counters, now)
+
+
+def count_upstream(call: Call, status: int) -> None:
+    """Count one answer of the API (0: no connection, 504: timed out here, 529: also inside a 200 stream)."""
+    upstream = call.model.counters[call.tier].upstream
+    upstream[status] = upstream.get(status, 0) + 1
+
+
+def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
+    """The API counted this request: correct the debits, learn, and add up tokens and cost. Ends the limiter's admission."""
+    group, usage = call.group, call.usage
+    limiter = group.limiter
+    used = group.counters
+    used.used_requests += 1
+    if usage.is_known:
+        settle_input(call, now)
+        used.used_input += usage.uncached
+        used.used_output += usage.output
+        if not call.is_probe:
+            _learn(call, runtime, now)
+    else:
+        used.used_input += call.estimated_input
+        used.used_output += call.produced
+    if call.is_streamed:
+        if usage.is_known and usage.output != call.produced:
+            limiter.produced(usage.output - call.produced, now)
+        limiter.leave(now)
+    else:
+        limiter.leave_whole(float(usage.output), call.sent_at, now)
+    used.ended += 1
+    used.latency_sum_s += now - call.sent_at
+
+
+def settle_input(call: Call, now: float) -> None:
+    """The API said what it counted as input: the bucket is put right."""
+    actual = float(call.usage.uncached)
+    if actual != call.estimated_input:
+        call.group.limiter.settle_input(call.estimated_input, actual, now)
+        call.estimated_input = actual
+
+
+def _learn(call: Call, runtime: Runtime, now: float) -> None:
+    model, usage = call.model, call.usage
+    counters = model.counters[call.tier]
+    total = usage.total_input
+    if total and call.estimated_total:
+        counters.estimate_error.observe(call.estimated_total / total)
+        model.tokens_per_byte.learn(total, len(call.request[1]))
+    counters.tokens_input += usage.input
+    counters.tokens_output += usage.output
+    counters.tokens_cache_read += usage.cache_read
+    counters.tokens_write_5m += usage.write_5m
+    counters.tokens_write_1h += usage.write_1h
+    _cost(call, counters, usage)
+    if call.prefix:
+        runtime.prefixes.see(call.prefix, float(usage.cache_read or usage.write_5m + usage.write_1h), now)
+
+
+def _cost(call: Call, counters: ModelCounters, usage: Usage) -> None:
+    prices = call.model.prices_for(usage.total_input)
+    counters.cost_usd += (
+        usage.input * prices.input
+        + usage.output * prices.output
+        + usage.cache_read * prices.read
+        + usage.write_5m * prices.write_5m
+        + usage.write_1h * prices.write_1h
+    )
+    counters.cost_saved_usd += usage.cache_read * (prices.input - prices.read)
+
+
+def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) -> None:
+    duration_s = now - call.arrived_at
+    first_s = (call.first_content_at or call.first_byte_at or now) - call.arrived_at
+    counters.duration.observe(duration_s)
+    counters.first_token.observe(first_s)
+    counters.queue_wait.observe(call.queue_s)
+    window = runtime.window
+    window.queue_wait.add(call.queue_s)
+    if not 200 <= call.status < 300:
+        return
+    window.latency.add(duration_s)
+    window.first_token.add(first_s)
+    if runtime.slos:
+        _observe_slos(runtime, duration_s, first_s)
+
+
+def _observe_slos(runtime: Runtime, duration_s: float, first_s: float) -> None:
+    assert runtime.config is not None
+    wall = runtime.wall_clock()
+    for objective, slo in zip(runtime.config.objectives, runtime.slos, strict=True):
+        seconds = first_s if objective.indicator == "TimeToFirstToken" else duration_s
+        slo.add(1 if seconds <= objective.threshold_s else 0, 1, wall)

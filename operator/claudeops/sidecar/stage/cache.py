@@ -1,0 +1,129 @@
+"""cache: prompt-cache breakpoints as the workload wants them: the client's own, one more after the static prefix, or none."""
+
+from __future__ import annotations
+
+from claudeops.sidecar.answer import Answer
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.caller import COUNT_TOKENS
+from claudeops.sidecar.edit import REMOVE
+from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.wireformat import BlockJson, DecodeError, Member, Raw, decode_blocks, decode_list, decode_members, encode
+
+BREAKPOINTS_MAX = 4
+MARK = b'"cache_control"'
+SHORT = b'{"type":"ephemeral"}'
+LONG = b'{"type":"ephemeral","ttl":"1h"}'
+PREFIX_SHARE = 0.5
+"""A prefix estimated at less than this share of the model's minimum gets no mark: it would not be cached."""
+
+
+def cache(call: Call, runtime: Runtime) -> Answer | None:
+    """Never more than four breakpoints, never moving the client's."""
+    assert runtime.config is not None
+    mode = runtime.config.prompt_cache
+    if mode == "Client" or call.caller.kind == COUNT_TOKENS:
+        return None
+    if mode == "Off":
+        if is_marked(call):
+            strip_marks(call)
+    else:
+        mark_prefix(call)
+    return None
+
+
+def is_marked(call: Call) -> bool:
+    """Are there breakpoints in the request? The turns were decoded for this: a search of the body costs as much as a parse."""
+    asked = call.asked
+    return len(asked.cache_control) > 0 or MARK in bytes(asked.system) or MARK in bytes(asked.tools) or any(_turn_marks(call))
+
+
+def mark_prefix(call: Call) -> None:
+    """Adds a breakpoint on the last system block, else on the last tool, if a slot is free and it has none."""
+    asked = call.asked
+    system, tools = bytes(asked.system), bytes(asked.tools)
+    name, prefix = ("system", system) if len(system) > 2 else ("tools", tools)
+    if len(prefix) <= 2:
+        return
+    size_tokens = (len(system) + len(tools)) * call.model.tokens_per_byte.value
+    if size_tokens < PREFIX_SHARE * call.model.model.min_cacheable_tokens:
+        return
+    turn_marks = _turn_marks(call)
+    count = (len(asked.cache_control) > 0) + len(turn_marks) + sum(map(_count_marks, (system, tools)))
+    if count >= BREAKPOINTS_MAX:
+        return
+    is_long = any(b'"1h"' in mark for mark in (*turn_marks, bytes(asked.cache_control)))
+    marked = with_mark(prefix, LONG if is_long else SHORT)
+    if marked is not None:
+        call.edits[name] = marked
+
+
+def with_mark(prefix: bytes, mark: bytes) -> bytes | None:
+    """The system prompt or tool list with a breakpoint at its end; every byte before stays. None if that cannot be."""
+    if prefix.startswith(b'"'):
+        return b'[{"type":"text","text":%b,"cache_control":%b}]' % (prefix, mark)
+    inner = prefix.rstrip()[:-1].rstrip()
+    if not prefix.startswith(b"[") or not inner.endswith(b"}"):
+        return None
+    try:
+        last = decode_list(prefix)[-1]
+    except DecodeError:
+        return None
+    if "cache_control" in last or bytes(last.get("text", b"-")).strip() == b'""':
+        return None
+    return b'%b,"cache_control":%b}]' % (inner[:-1], mark)
+
+
+def strip_marks(call: Call) -> None:
+    """Takes every breakpoint out of the request, those inside tool results too."""
+    members = decode_members(call.body)
+    edits: dict[str, bytes] = {}
+    if "cache_control" in members:
+        edits["cache_control"] = REMOVE
+    try:
+        for name in ("system", "tools", "messages"):
+            raw = call.edits.get(name) or bytes(members.get(name, b""))
+            if raw.startswith(b"[") and MARK in raw:
+                edits[name] = encode([_unmarked(block) for block in decode_list(raw)])
+    except DecodeError:
+        return  # not the API's shape: it will say so itself
+    call.edits.update(edits)
+    call.adjusted += ("cache_control",)
+
+
+def _unmarked(block: Member) -> Member:
+    kept = {name: value for name, value in block.items() if name != "cache_control"}
+    content = kept.get("content")
+    if content is not None and bytes(content[:1]) == b"[" and MARK in bytes(content):
+        try:
+            kept["content"] = Raw(encode([_unmarked(inner) for inner in decode_list(content)]))
+        except DecodeError:
+            pass  # a list of something else: it holds no breakpoints
+    return kept
+
+
+def _count_marks(raw: bytes) -> int:
+    if MARK not in raw:
+        return 0
+    try:
+        blocks = decode_blocks(raw)
+    except DecodeError:
+        return 0
+    return 0 if isinstance(blocks, str) else sum(map(_has_mark, blocks))
+
+
+def _has_mark(block: BlockJson) -> bool:
+    mark = bytes(block.cache_control)
+    return mark != b"" and mark != b"null"
+
+
+def _turn_marks(call: Call) -> list[bytes]:
+    """The breakpoints in the conversation, as JSON; one in a tool result's content counts as its block's."""
+    marks = []
+    for turn in call.asked.messages:
+        if isinstance(turn.content, list):
+            for block in turn.content:
+                if _has_mark(block):
+                    marks.append(bytes(block.cache_control))
+                elif block.type == "tool_result" and MARK in bytes(block.content):
+                    marks.append(bytes(block.content))
+    return marks

@@ -1,0 +1,98 @@
+"""route: breaker and fleet assignment choose the model that will serve."""
+
+from __future__ import annotations
+
+from claudeops.policy.breaker import CLOSED
+from claudeops.sidecar.answer import Answer
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.model import FALLBACK, PRIMARY, ModelRuntime
+from claudeops.sidecar.runtime import Runtime
+
+MODEL = "model"
+PROBE_EVERY_S = 1.0
+"""A proxy that may probe a model the fleet has left sends it one request a second."""
+
+
+def route(call: Call, runtime: Runtime) -> Answer | None:
+    """Starts a walk: picks the first tier that may be used, and forgets the edits of the walk before."""
+    tiers = runtime.tiers
+    name = call.asked.model
+    call.adjusted = ()
+    if runtime.is_choice_open:
+        chosen = _chosen(call, runtime)
+        if isinstance(chosen, Answer):
+            return chosen
+        tiers = chosen
+    call.tiers = tiers
+    now = call.walked_at
+    index = call.floor
+    if runtime.sticky.entries and call.session and index == 0:
+        index = _sticky_index(call, runtime, tiers)
+    elif index >= len(tiers):
+        index = len(tiers) - 1
+    first = index
+    while not is_usable(tiers[index], call, now):
+        index += 1
+        if index == len(tiers):
+            return _refuse(tiers[first], now)
+    model = tiers[index]
+    call.model = model
+    call.group = model.group
+    if index == 0:
+        call.tier = PRIMARY
+    else:
+        call.tier = FALLBACK
+        if index != first or call.floor:
+            runtime.sticky.force(call.session, model.id, now)
+    call.edits = {} if model.id == name else {MODEL: model.quoted_id}
+    return None
+
+
+def is_usable(model: ModelRuntime, call: Call, now: float) -> bool:
+    """May this request go to this model? Takes the half-open probe where that is what it would be."""
+    breaker = model.breaker
+    if breaker.state == CLOSED:
+        if not model.is_flipped:
+            return True
+        if model.may_probe and now - model.probed_at >= PROBE_EVERY_S:
+            model.probed_at = now
+            call.is_probe = True
+            return True
+        return False
+    if breaker.take_probe(now, not model.is_flipped or model.may_probe):
+        call.is_probe = True
+        return True
+    return False
+
+
+def _refuse(model: ModelRuntime, now: float) -> Answer:
+    wait_s = model.breaker.wait_s(now)
+    cause = "the fleet has left it" if model.is_flipped else f"its breaker is open ({model.breaker.reason})"
+    return Answer("breaker_open", f"{model.id} does not serve now: {cause}, and nothing is left to fall back to", retry_after_s=wait_s)
+
+
+def _sticky_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...]) -> int:
+    """The tier that the session stays on for now; 0 when it need not."""
+    name = runtime.sticky.model_of(call.session, call.walked_at)
+    if name is None:
+        return 0
+    for index, model in enumerate(tiers):
+        if model.id == name and model.breaker.state == CLOSED and not model.is_flipped:
+            return index
+    runtime.sticky.forget(call.session)
+    return 0
+
+
+def _chosen(call: Call, runtime: Runtime) -> tuple[ModelRuntime, ...] | Answer:
+    """The tiers of this request: the model that it names, if it may; then the configured ones without repeats."""
+    config = runtime.config
+    assert config is not None
+    tiers = runtime.tiers
+    asked = runtime.models.get(call.asked.model) or runtime.model(call.asked.model, call.walked_at)
+    if asked is not None and (asked in tiers or config.model.client_choice == "Allowed"):
+        return tiers if asked is tiers[0] else (asked, *(model for model in tiers if model is not asked))
+    if config.sampling.on_violation == "Reject":
+        names = ", ".join(model.id for model in tiers)
+        return Answer("policy", f"this workload may not use model {call.asked.model!r}: name one of {names}", status=403)
+    call.adjusted = (MODEL,)
+    return tiers

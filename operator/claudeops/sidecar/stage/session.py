@@ -1,0 +1,27 @@
+"""session: who is this for, and how long will they wait."""
+
+from __future__ import annotations
+
+from claudeops.sidecar.answer import Answer
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.runtime import Runtime
+
+
+def session(call: Call, runtime: Runtime) -> Answer | None:
+    """Refuses new work while draining, or without a configuration or a key."""
+    if runtime.is_draining:
+        return Answer("draining", "this proxy is shutting down: send the request again", retry_after_s=1.0)
+    config = runtime.config
+    if config is None:
+        return Answer("not_ready", "this proxy has no configuration yet", retry_after_s=1.0)
+    if runtime.key is None:
+        return Answer("credentials", "no API key is mounted: create the Secret that the workload's credentials name")
+    caller = call.caller
+    call.deadline = call.arrived_at + min(config.resilience.timeouts.total_s, caller.timeout_s)
+    if caller.session:
+        call.session = caller.session
+        return None
+    metadata = call.asked.metadata
+    if metadata is not None and metadata.user_id is not None:
+        call.session = metadata.user_id.encode("utf-8", "replace")
+    return None

@@ -1,0 +1,136 @@
+"""The parts of the API's JSON that the proxy reads: everything else is skipped at memory speed and never rewritten.
+
+An absent ``Raw`` is empty. Never ``Raw | None``: msgspec then accepts only null.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Raw as Raw
+
+ABSENT = Raw(b"")
+
+
+class CacheCreation(msgspec.Struct, gc=False):
+    """``usage.cache_creation``."""
+
+    ephemeral_5m_input_tokens: int = 0
+    ephemeral_1h_input_tokens: int = 0
+
+
+class UsageJson(msgspec.Struct, gc=False):
+    """``usage`` of a message, of ``message_start`` or of ``message_delta``."""
+
+    input_tokens: int | None = None
+    output_tokens: int | None = None
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+    cache_creation: CacheCreation | None = None
+
+
+class MessageJson(msgspec.Struct, gc=False):
+    """An answer."""
+
+    usage: UsageJson | None = None
+
+
+class EventJson(msgspec.Struct, gc=False):
+    """A stream event."""
+
+    type: str = ""
+    usage: UsageJson | None = None
+    message: MessageJson | None = None
+
+
+class ErrorDetails(msgspec.Struct, frozen=True, gc=False):
+    """``error.details``."""
+
+    error_code: str | None = None
+
+
+class ErrorBody(msgspec.Struct, frozen=True, gc=False):
+    """``error`` of an error answer or event."""
+
+    type: str = ""
+    message: str = ""
+    details: ErrorDetails | None = None
+
+
+class ErrorJson(msgspec.Struct, gc=False):
+    """An error answer or event."""
+
+    error: ErrorBody = ErrorBody()
+
+
+class MetadataJson(msgspec.Struct, gc=False):
+    """``metadata``."""
+
+    user_id: str | None = None
+
+
+class ThinkingJson(msgspec.Struct, gc=False):
+    """``thinking``."""
+
+    type: str = ""
+    budget_tokens: int | None = None
+
+
+class OutputConfigJson(msgspec.Struct, gc=False):
+    """``output_config``."""
+
+    effort: str | None = None
+
+
+class ToolChoiceJson(msgspec.Struct, gc=False):
+    """``tool_choice``."""
+
+    type: str = ""
+
+
+class BlockJson(msgspec.Struct, gc=False):
+    """A content block, a system block or a tool."""
+
+    type: str = ""
+    source: Raw = ABSENT
+    content: Raw = ABSENT
+    cache_control: Raw = ABSENT
+
+
+class TurnJson(msgspec.Struct, gc=False):
+    """One message of the conversation."""
+
+    role: str = ""
+    content: list[BlockJson] | str | None = None
+
+
+class RequestJson(msgspec.Struct):
+    """What the stages ask of a request."""
+
+    model: str
+    max_tokens: int | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    thinking: ThinkingJson | None = None
+    output_config: OutputConfigJson | None = None
+    tool_choice: ToolChoiceJson | None = None
+    metadata: MetadataJson | None = None
+    cache_control: Raw = ABSENT
+    system: Raw = ABSENT
+    tools: Raw = ABSENT
+    messages: list[TurnJson] = []
+
+
+Member = dict[str, Raw]
+
+decode_request = msgspec.json.Decoder(RequestJson).decode
+decode_members = msgspec.json.Decoder(Member).decode
+decode_list = msgspec.json.Decoder(list[Member]).decode
+decode_blocks = msgspec.json.Decoder(list[BlockJson] | str).decode
+decode_message = msgspec.json.Decoder(MessageJson).decode
+decode_event = msgspec.json.Decoder(EventJson).decode
+decode_error = msgspec.json.Decoder(ErrorJson).decode
+encode = msgspec.json.Encoder().encode
+DecodeError = msgspec.DecodeError
+ValidationError = msgspec.ValidationError

@@ -1,0 +1,194 @@
+"""One upstream connection: one request at a time."""
+
+from __future__ import annotations
+
+from asyncio import Transport
+from typing import TYPE_CHECKING
+
+import httptools
+
+from claudeops.wire.http1 import HEAD_END
+from claudeops.wire.transit import Carrier, Transit
+
+if TYPE_CHECKING:
+    from claudeops.wire.pool import Pool, Request
+
+MAX_HEAD_BYTES = 65_536
+_FRAMED = (b"\r\ncontent-length:", b"\r\ntransfer-encoding:")
+
+
+class UpstreamConnection(Carrier):
+    """Frames answers and tells the transit. A kept-alive connection that turns out to be closed sends its request again on another."""
+
+    __slots__ = (
+        "buffer", "has_head", "idle_since", "is_complete", "is_open", "is_paused", "is_reusable", "is_reused", "is_unframed",
+        "messages", "parser", "parts", "pool", "request", "transit", "transport",
+    )  # fmt: skip
+
+    def __init__(self, pool: Pool) -> None:
+        self.pool = pool
+        self.transport: Transport = None  # type: ignore[assignment]
+        self.parser = httptools.HttpResponseParser(self)
+        self.transit: Transit | None = None
+        self.request: Request = (b"", b"")
+        self.buffer = b""
+        self.parts: list[bytes] = []
+        self.idle_since = 0
+        self.messages = 0
+        self.has_head = False
+        self.is_complete = False
+        self.is_open = False
+        self.is_paused = False
+        self.is_reusable = False
+        self.is_reused = False
+        self.is_unframed = False
+
+    # -- from the pool
+
+    def begin(self, transit: Transit, request: Request) -> None:
+        """Send a request; the transit hears of the answer."""
+        self.transit = transit
+        transit.upstream = self
+        self.request = request
+        self.has_head = False
+        self.is_complete = False
+        self.messages = 0
+        self.transport.writelines(request)
+
+    def close(self) -> None:
+        """Close at once, whatever is under way."""
+        self.is_open = False
+        self.transport.abort()
+
+    # -- from the transit
+
+    def abandon(self) -> None:
+        if self.transit is not None:
+            self.transit = None
+            self.close()
+            self.pool.lost(self, was_busy=True)
+
+    def slow(self, is_slow: bool) -> None:
+        if self.is_open and is_slow != self.is_paused:
+            self.is_paused = is_slow
+            if is_slow:
+                self.transport.pause_reading()
+            else:
+                self.transport.resume_reading()
+
+    # -- transport callbacks
+
+    def connection_made(self, transport: Transport) -> None:
+        self.transport = transport
+        self.is_open = True
+
+    def data_received(self, data: bytes) -> None:
+        transit = self.transit
+        if transit is None:
+            return self.close()
+        end = 0
+        if not self.has_head:
+            if self.buffer:
+                data, self.buffer = self.buffer + data, b""
+            data, end = self._find_head(data)
+            if end == 0:
+                return
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError as error:
+            if not self.is_complete:
+                return self._fail(f"the upstream's answer is not valid HTTP/1.1: {error}")
+            self.is_reusable = False
+        self._deliver(transit, data, end)
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self.is_open = False
+        transit, self.transit = self.transit, None
+        if transit is None:
+            return self.pool.lost(self, was_busy=False)
+        self.pool.lost(self, was_busy=True)
+        transit.upstream = None
+        if self.is_unframed and error is None:
+            transit.more(b"", True)
+        elif self.is_reused and not self.has_head and not self.buffer:
+            self.pool.send(transit, self.request)  # a keep-alive connection that had gone stale
+        else:
+            transit.failed("the upstream closed the connection", is_unreachable=False)
+
+    def pause_writing(self) -> None:
+        """Requests are bounded; nothing to hold back."""
+
+    def resume_writing(self) -> None:
+        """See pause_writing."""
+
+    # -- llhttp callbacks
+
+    def on_message_begin(self) -> None:
+        self.messages += 1
+
+    def on_body(self, body: bytes) -> None:
+        if self.messages == 1:
+            self.parts.append(body)
+
+    def on_message_complete(self) -> None:
+        if not self.is_complete:
+            self.is_complete = True
+            self.is_reusable = self.parser.should_keep_alive()  # llhttp forgets it once the message is over
+
+    # -- parts
+
+    def _find_head(self, data: bytes) -> tuple[bytes, int]:
+        """The data from the final head on, and where that ends; 0 while it is incomplete. Interim (1xx) heads are passed over."""
+        while True:
+            end = data.find(HEAD_END)
+            if end < 0:
+                self.buffer = data
+                if len(data) > MAX_HEAD_BYTES or not b"HTTP/1.".startswith(data[:7]):
+                    self._fail("the upstream's answer is not valid HTTP/1.1")
+                return data, 0
+            if not data.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
+                return data, end
+            data = data[end + 4 :]
+
+    def _deliver(self, transit: Transit, data: bytes, end: int) -> None:
+        parts = self.parts
+        body = b""
+        if parts:
+            body = parts[0] if len(parts) == 1 else b"".join(parts)
+            parts.clear()
+        is_complete = self.is_complete
+        status = self.parser.get_status_code()
+        if is_complete:
+            self._release()
+        if end == 0:
+            transit.more(body, is_complete)
+            return
+        self.has_head = True
+        head = data[:end]
+        if not is_complete:
+            lowered = head.lower()
+            self.is_unframed = _FRAMED[0] not in lowered and _FRAMED[1] not in lowered
+        transit.response(status, head, body, is_complete)
+
+    def _release(self) -> None:
+        transit, self.transit = self.transit, None
+        if transit is not None:
+            transit.upstream = None
+        self.request = (b"", b"")
+        self.is_reused = True
+        if self.is_paused:
+            self.slow(False)
+        if not self.is_reusable or self.messages != 1:
+            self.close()
+        self.pool.release(self)
+
+    def _fail(self, reason: str) -> None:
+        transit, self.transit = self.transit, None
+        self.close()
+        self.pool.lost(self, was_busy=True)
+        if transit is not None:
+            transit.upstream = None
+            transit.failed(reason, is_unreachable=False)
