@@ -45,7 +45,7 @@ def _conditions(facts: QuotaFacts) -> tuple[Condition, ...]:
         ready = Condition("Ready", "True", "Accepted", f"The limits are shared out to the workloads that refer to this quota.{suffix}")
     else:
         ready = Condition("Ready", "False", problem.reason, problem.message)
-    stalled = Condition("Stalled", truth(problem is not None), problem.reason if problem else "NotStalled", problem.message if problem else "")
+    stalled = Condition("Stalled", truth(problem is not None), ready.reason if problem else "NotStalled", ready.message if problem else "")
     others = ", ".join(sorted(facts.overlapping))
     message = f"These quotas are of the same organisation, so each shares out what is not its own: {others}." if others else ""
     overlaps = Condition("Overlaps", truth(bool(others)), "SameOrganization" if others else "Alone", message)

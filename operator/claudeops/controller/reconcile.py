@@ -78,9 +78,7 @@ async def _reconcile_quota(plane: Plane, ref: Ref) -> float | None:
     view = plane.fleet.quota_view(ref.name, plane.monotonic())
     organization = view.organization_id
     others = [other for other in plane.cache.items(QUOTA) if other["metadata"]["name"] != ref.name] if organization else []
-    overlapping = tuple(
-        other["metadata"]["name"] for other in others if (other.get("status") or {}).get("organizationId") == organization
-    )
+    overlapping = tuple(other["metadata"]["name"] for other in others if (other.get("status") or {}).get("organizationId") == organization)
     facts = QuotaFacts(item, view, problem, warnings, overlapping, item.get("status") or {})
     await plane.writer.write(ref, item, quota_status(facts, datetime.now(UTC)))
     return RESYNC_S

@@ -142,6 +142,6 @@ def _is_current(stored: Object | None, desired: Object) -> bool:
     if stored is None or stored.get("data") != desired["data"]:
         return False
     have, want = stored["metadata"], desired["metadata"]
-    return all(
-        set((want[part] or {}).items()) <= set((have.get(part) or {}).items()) for part in ("labels", "annotations")
-    ) and any(owner.get("uid") == want["ownerReferences"][0]["uid"] for owner in have.get("ownerReferences") or ())
+    return all(set((want[part] or {}).items()) <= set((have.get(part) or {}).items()) for part in ("labels", "annotations")) and any(
+        owner.get("uid") == want["ownerReferences"][0]["uid"] for owner in have.get("ownerReferences") or ()
+    )

@@ -34,9 +34,8 @@ class StatusWriter:
             is_due = now_s - self._written_s.get(ref, -INTERVAL_S) >= INTERVAL_S
             if not is_due or not is_figure_change(status, written) or not self._budget.take(now_s):
                 return
-        body = {"apiVersion": ref.kind.api_version, "kind": ref.kind.kind, "metadata": {"name": ref.name}, "status": status}
-        if ref.namespace:
-            body["metadata"]["namespace"] = ref.namespace
+        metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
+        body = {"apiVersion": ref.kind.api_version, "kind": ref.kind.kind, "metadata": metadata, "status": status}
         self._written_s[ref] = now_s
         try:
             applied = await self._kube.apply(ref, body, manager=STATUS_MANAGER, subresource="status")
