@@ -33,7 +33,7 @@ def main() -> int:
     access: Access | None = None
     story: Story | None = None
     try:
-        access = _context_access(arguments.context) if arguments.context else _local_access(screen)
+        access = _context_access(arguments.context) if arguments.context else _start_local(screen)
         story = _run(access, screen)
     except (DemoError, RuntimeError) as error:
         screen.bad(str(error))
@@ -64,20 +64,20 @@ def _parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _local_access(screen: Screen) -> Access:
+def _start_local(screen: Screen) -> Access:
     screen.step("A real one-node Kubernetes on this machine")
     done = subprocess.run([sys.executable, "-m", "tools.localcluster", "up"], cwd=ROOT, check=False)
     if done.returncode:
         raise DemoError("the local cluster did not come up (its words are above); `make demo CONTEXT=…` uses a cluster of your own")
-    return Access(*_local_kubectl())
+    return local_access()
 
 
-def _local_kubectl() -> tuple[str, list[str]]:
-    shown = subprocess.run(
-        [sys.executable, "-m", "tools.localcluster", "status"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout
+def local_access() -> Access:
+    """The local cluster that is up."""
+    command = [sys.executable, "-m", "tools.localcluster", "status"]
+    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
     values = dict(line.split(": ", 1) for line in shown.splitlines() if ": " in line)
-    return values["kubectl"], ["--kubeconfig", values["kubeconfig"]]
+    return Access(values["kubectl"], ["--kubeconfig", values["kubeconfig"]])
 
 
 def _context_access(context: str) -> Access:

@@ -104,7 +104,7 @@ class Story:
         status = self._observer.status()
         self._screen.good(f"{rate:.0f} requests a minute of {LIMIT_PER_MIN} allowed, {throttled} of {served} answered 429 by the API")
         self._screen.good(
-            f"{status.get('replicas')} replicas, {status.get('connectionsPerProxy')} connections each: what the quota can feed, not what was asked"
+            f"{status.get('replicas')} replicas, {status.get('connectionsPerProxy')} connections each: what the quota can feed"
         )
         self._figures = {
             "requestsPerMinute": round(rate),
