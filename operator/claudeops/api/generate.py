@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from pathlib import Path
 
 import yaml
@@ -24,7 +25,8 @@ class _Dumper(yaml.SafeDumper):
         super().increase_indent(flow, indentless=False)
 
 
-def render() -> dict[str, str]:
+@cache
+def render() -> Mapping[str, str]:
     """File name → YAML, for every kind."""
     return {
         f"{GROUP}_{definition.plural}.yaml": _HEAD + yaml.dump(build_crd(definition), Dumper=_Dumper, sort_keys=False, width=130)

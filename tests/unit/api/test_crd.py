@@ -15,12 +15,14 @@ from claudeops.api.generate import main, render
 from claudeops.api.lint import lint
 
 CRDS = Path(__file__).parents[3] / "crds"
+RENDERED = render()
+SCHEMAS = {definition.plural: build_schema(definition.model) for definition in DEFINITIONS}
 EVERY = pytest.mark.parametrize("definition", DEFINITIONS, ids=lambda definition: definition.plural)
 
 
 def test_the_shipped_files_are_what_the_models_say() -> None:
     assert main(["--check", str(CRDS)]) == 0
-    assert {path.name for path in CRDS.iterdir()} == set(render())
+    assert {path.name for path in CRDS.iterdir()} == set(RENDERED)
 
 
 def test_a_file_that_drifted_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -35,27 +37,27 @@ def test_a_file_that_drifted_is_named(tmp_path: Path, capsys: pytest.CaptureFixt
 
 @EVERY
 def test_a_written_file_reads_back_as_the_definition(definition: Definition) -> None:
-    assert yaml.safe_load(render()[f"claudeops.dev_{definition.plural}.yaml"]) == build_crd(definition)
+    assert yaml.safe_load(RENDERED[f"claudeops.dev_{definition.plural}.yaml"]) == build_crd(definition)
 
 
 @EVERY
 def test_the_schema_is_bounded_and_its_lists_are_typed(definition: Definition) -> None:
-    assert list(lint(build_schema(definition.model))) == []
+    assert list(lint(SCHEMAS[definition.plural])) == []
 
 
 @EVERY
 def test_client_side_apply_can_hold_it(definition: Definition) -> None:
-    assert len(render()[f"claudeops.dev_{definition.plural}.yaml"]) < 256 * 1024
+    assert len(RENDERED[f"claudeops.dev_{definition.plural}.yaml"]) < 256 * 1024
 
 
 @EVERY
 def test_every_field_that_a_person_writes_is_described(definition: Definition) -> None:
-    assert [path for path, node in _fields(build_schema(definition.model)["properties"]["spec"], "spec") if "description" not in node] == []
+    assert [path for path, node in _fields(SCHEMAS[definition.plural]["properties"]["spec"], "spec") if "description" not in node] == []
 
 
 @EVERY
 def test_every_printer_column_reads_a_field_that_exists(definition: Definition) -> None:
-    schema = build_schema(definition.model)
+    schema = SCHEMAS[definition.plural]
     for column in definition.columns:
         path = re.sub(r"\[.*?\]", "", column.path)
         if not path.startswith(".metadata"):
@@ -64,7 +66,7 @@ def test_every_printer_column_reads_a_field_that_exists(definition: Definition) 
 
 @EVERY
 def test_nothing_is_nullable(definition: Definition) -> None:
-    assert "nullable" not in str(build_schema(definition.model))
+    assert "nullable" not in str(SCHEMAS[definition.plural])
 
 
 def test_short_names_scope_and_category() -> None:
@@ -88,12 +90,12 @@ def test_scale_and_selectable_fields_of_a_workload_exist() -> None:
 
 def test_an_object_that_nobody_has_seen_is_not_current() -> None:
     for definition in DEFINITIONS[:2]:
-        assert build_schema(definition.model)["properties"]["status"]["default"] == {"observedGeneration": -1}
+        assert SCHEMAS[definition.plural]["properties"]["status"]["default"] == {"observedGeneration": -1}
 
 
 def test_only_replicas_of_a_workload_has_a_default_in_the_crd() -> None:
     """Everything else stays silent, so that what a policy says later can fill the gap."""
-    spec = build_schema(DEFINITIONS[0].model)["properties"]["spec"]
+    spec = SCHEMAS[DEFINITIONS[0].plural]["properties"]["spec"]
     assert [path for path, node in _fields(spec, "") if "default" in node] == [".replicas"]
 
 

@@ -92,7 +92,7 @@ def test_a_foreign_kind_is_refused_with_the_known_ones() -> None:
 def test_an_object_cannot_be_changed_after_it_was_read() -> None:
     workload = parse("ClaudeWorkload", SMALLEST["ClaudeWorkload"])
     with pytest.raises(ValueError, match="frozen"):
-        workload.metadata = workload.metadata  # type: ignore[misc]
+        workload.metadata = workload.metadata
 
 
 def _messages(schema: Any) -> Iterator[str]:

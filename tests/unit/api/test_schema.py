@@ -57,7 +57,7 @@ def field(annotation: Any, **constraints: Any) -> dict[str, Any]:
 
 
 def of(annotation: Any, default: Any = ...) -> dict[str, Any]:
-    model = type("Holder", (BaseModel,), {"__annotations__": {"it": annotation}, "__module__": __name__, "it": default})
+    model: type[BaseModel] = type("Holder", (BaseModel,), {"__annotations__": {"it": annotation}, "__module__": __name__, "it": default})
     converted = to_structural(model.model_json_schema(by_alias=True))
     found = converted["properties"]["it"]
     assert isinstance(found, dict)
