@@ -41,12 +41,13 @@ class UnitKey:
 
 @dataclass(slots=True)
 class Unit:
-    """One unit's state. ``cause`` is what opened the breakers; ``probers`` may probe now."""
+    """One unit's state. ``cause`` is what opened the breakers; ``probers`` may probe now.
+    ``counted`` is the sequence of each proxy's last report that was weighed."""
 
     state: FallbackState = field(default_factory=FallbackState)
     cause: str = ""
     probers: tuple[str, ...] = ()
-    counted_until: float = NEVER
+    counted: dict[str, int] = field(default_factory=dict)
     asked_at: float = NEVER
     open_proxies: int = 0
 
@@ -130,7 +131,7 @@ class FlipBoard:
         since = now - (self.settings.flip_recent_s if opened else self.settings.flip_window_s)
         healths = [self._health(key, workload, proxy, proxy.instance in opened, now=now, since=since) for workload, proxy in proxies]
         ok, failed = _probed(key, unit, [proxy for _, proxy in proxies])
-        unit.counted_until = now
+        unit.counted = {proxy.instance: proxy.last.sequence for _, proxy in proxies}
         seen = observe_unit(healths, error_share=self._parameters.error_share, probes_ok=ok, probes_failed=failed)
         unit.open_proxies = len(opened)
         was_active = unit.state.is_active
@@ -188,7 +189,11 @@ def _probed(key: UnitKey, unit: Unit, proxies: Iterable[Proxy]) -> tuple[int, in
     """Answers of the model since the last step of a half-open unit: who still sends to it is a probe."""
     if unit.state.phase != HALF_OPEN:
         return 0, 0
-    since = max(unit.counted_until, unit.state.since)
-    tallies = [tally for proxy in proxies for tally in proxy.tallies.get(key.model, ()) if tally.at > since]
+    tallies = [
+        tally
+        for proxy in proxies
+        for tally in proxy.tallies.get(key.model, ())
+        if tally.at >= unit.state.since and tally.sequence > unit.counted.get(proxy.instance, -1)
+    ]
     failed = sum(tally.errors + (tally.throttles if key.workload is not None else 0) for tally in tallies)
     return sum(tally.successes for tally in tallies), failed

@@ -38,6 +38,7 @@ class Tally:
     """Upstream answers of one model in one report; 429s are not among ``requests``."""
 
     at: float
+    sequence: int
     requests: int
     errors: int
     successes: int
@@ -102,7 +103,7 @@ class Proxy:
         self.breakers = {breaker.model: (breaker, now - breaker.since_s) for breaker in report.breakers}
         self.traffic.append((now, report.requests))
         for result in report.results:
-            self.tallies.setdefault(result.model, []).append(_tally(result.codes, result.throttles, now))
+            self.tallies.setdefault(result.model, []).append(_tally(result.codes, result.throttles, now, report.sequence))
         self._prune(now - window_s)
 
     def new_samples(self, now: float) -> list[tuple[LevelSample, Sample]]:
@@ -136,11 +137,11 @@ class Proxy:
                 del self.tallies[model]
 
 
-def _tally(codes: dict[str, int], throttles: dict[str, int], now: float) -> Tally:
+def _tally(codes: dict[str, int], throttles: dict[str, int], now: float, sequence: int) -> Tally:
     errors = sum(count for code, count in codes.items() if code in SERVER_ERRORS or code.startswith("5"))
     successes = sum(count for code, count in codes.items() if code.startswith("2"))
     requests = sum(count for code, count in codes.items() if code != "429")
-    return Tally(now, requests, errors, successes, max(codes.get("429", 0), sum(throttles.values())))
+    return Tally(now, sequence, requests, errors, successes, max(codes.get("429", 0), sum(throttles.values())))
 
 
 def wire(values: Triple) -> WireRates:

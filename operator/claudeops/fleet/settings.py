@@ -71,7 +71,7 @@ class FleetSettings:
     """The error share counts only from this many requests in the window on."""
     flip_window_s: float = 30.0
     """Traffic and errors are weighed over this time while no breaker is open."""
-    flip_recent_s: float = 5.0
+    flip_recent_s: float = 3.0
     """Errors are weighed over this time once a breaker is open: what happens now, not what was."""
     flip_down_percent: float = 90.0
     """From this share of failing traffic on the primary is down altogether: it may flip again within ``flip_interval_s``."""
