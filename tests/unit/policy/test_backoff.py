@@ -51,3 +51,15 @@ def test_the_fleets_brake_stops_retries() -> None:
     assert not budget.withdraw()
     budget.scale = 1.0
     assert budget.withdraw()
+
+
+def test_when_the_budget_is_used_up_five_requests_at_twenty_percent_earn_one_retry() -> None:
+    budget = RetryBudget(20.0)
+    assert [budget.withdraw() for _ in range(11)] == [True] * 10 + [False]
+    for _ in range(4):
+        budget.deposit()
+    assert not budget.withdraw()
+    budget.deposit()
+    budget.deposit()
+    assert budget.withdraw()
+    assert not budget.withdraw()

@@ -135,3 +135,31 @@ def test_requests_have_their_own_rounding() -> None:
     limiter.see_level(REQUESTS, Sample(10.0, 50.0, 1.0), 1.0)
     limiter.see_level(REQUESTS, Sample(10.0, 49.0, 2.0), 2.0)
     assert limiter.gauges[REQUESTS].level(2.0) == 1.0
+
+
+@settings(max_examples=30)
+@given(asks=st.lists(st.tuples(st.floats(0.0, 1.0), st.floats(0.0, 6000.0)), min_size=20, max_size=60))
+def test_input_tokens_alone_hold_the_lease_to_one_request_beyond_it(asks: list[tuple[float, float]]) -> None:
+    limiter = GroupLimiter(Rates(1e6, LEASE.input_tokens, 1e9), 0.0)
+    now = taken = 0.0
+    for pause_s, size in asks:
+        now += pause_s
+        if limiter.try_admit(size, now):
+            taken += size
+            assert taken - size <= LEASE.input_tokens * (now + 1.0) + 1e-6
+
+
+def test_input_in_debt_refuses_until_it_is_paid() -> None:
+    limiter = GroupLimiter(LEASE, 0.0)
+    assert limiter.try_admit(8000.0, 0.0)
+    assert not limiter.try_admit(1.0, 0.9)
+    assert limiter.try_admit(1.0, 1.0)
+
+
+def test_a_refund_restores_exactly_what_the_admission_took() -> None:
+    limiter = GroupLimiter(Rates(10.0, 10_000.0, 1e6), 0.0)
+    assert limiter.try_admit(1000.0, 0.0)
+    assert limiter.try_admit(1000.0, 0.0)
+    assert limiter.try_admit(1000.0, 0.0)
+    limiter.refund(1000.0, 0.0)
+    assert (limiter.requests.level, limiter.input.level, limiter.gate.in_flight) == (8.0, 8000.0, 2)
