@@ -153,7 +153,7 @@ def test_input_in_debt_refuses_until_it_is_paid() -> None:
     limiter = GroupLimiter(LEASE, 0.0)
     assert limiter.try_admit(8000.0, 0.0)
     assert not limiter.try_admit(1.0, 0.9)
-    assert limiter.try_admit(1.0, 1.0)
+    assert limiter.try_admit(1.0, 1.01)
 
 
 def test_a_refund_restores_exactly_what_the_admission_took() -> None:
