@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
+from functools import lru_cache
 
 import msgspec
 
@@ -25,13 +26,22 @@ class Account(msgspec.Struct, frozen=True):
     @property
     def organization_id(self) -> str:
         """The UUID in ``anthropic-organization-id``: the same for the same name, always."""
-        return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{self.organization}.organization.claudeops"))
+        return _organization_id(self.organization)
 
     @property
     def workspace_id(self) -> str:
         """The id in ``anthropic-workspace-id``: the same for the same name, always."""
-        name = f"{self.organization}/{self.workspace}".encode()
-        return "wrkspc_" + hashlib.sha256(name).hexdigest()[:24]
+        return _workspace_id(self.organization, self.workspace)
+
+
+@lru_cache(maxsize=256)
+def _organization_id(organization: str) -> str:
+    return str(uuid.uuid5(uuid.NAMESPACE_DNS, f"{organization}.organization.claudeops"))
+
+
+@lru_cache(maxsize=256)
+def _workspace_id(organization: str, workspace: str) -> str:
+    return "wrkspc_" + hashlib.sha256(f"{organization}/{workspace}".encode()).hexdigest()[:24]
 
 
 class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):

@@ -61,11 +61,14 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
             raise InvalidResource("must be within 0 and 1", path="probability")
         if self.share < 0 or self.factor <= 0 or self.delay_s < 0 or self.size_bytes < 0:
             raise InvalidResource("share, delay_s and size_bytes must be at least 0 and factor more than 0", path=self.kind)
-        if self.client is not None:
-            try:
-                ipaddress.ip_network(self.client, strict=False)
-            except ValueError as error:
-                raise InvalidResource("must be an address, or a network such as 10.1.0.0/16", path="client") from error
+        _check_network(self.client)
+
+
+def _check_network(client: str | None) -> None:
+    try:
+        ipaddress.ip_network(client or "0.0.0.0/0", strict=False)
+    except ValueError as error:
+        raise InvalidResource("must be an address, or a network such as 10.1.0.0/16", path="client") from error
 
 
 class Subject(msgspec.Struct, frozen=True):
@@ -93,11 +96,11 @@ class ActiveFault(msgspec.Struct):
     def meets(self, subject: Subject) -> bool:
         """Whether the filters (all but chance, time and count) match."""
         fault = self.fault
-        if fault.model is not None and fault.model != subject.group and resolve(fault.model) != subject.model:
+        if fault.model is not None and fault.model != subject.group and _resolve(fault.model) != subject.model:
             return False
         if fault.key is not None and not subject.key.endswith(fault.key):
             return False
-        return fault.client is None or is_within(subject.client, fault.client)
+        return fault.client is None or _is_within(subject.client, fault.client)
 
 
 class FaultScript:
@@ -109,7 +112,7 @@ class FaultScript:
 
     def replace(self, faults: Iterable[Fault], now_s: float) -> None:
         """Put these faults in force instead of all others, from now (seconds since the epoch) on."""
-        self._active = [ActiveFault(fault, ends_at=end_of(fault, now_s)) for fault in faults]
+        self._active = [ActiveFault(fault, ends_at=_end_of(fault, now_s)) for fault in faults]
 
     def active(self, now_s: float) -> Sequence[ActiveFault]:
         """The faults still in force."""
@@ -130,17 +133,17 @@ class FaultScript:
 
     def outside_share(self, group: str, now_s: float) -> float:
         """The share of this group's limits that others in the organisation take now."""
-        shares = (a.fault.share for a in self.active(now_s) if a.fault.kind == "outside_share" and names_group(a.fault, group))
+        shares = (a.fault.share for a in self.active(now_s) if a.fault.kind == "outside_share" and _names_group(a.fault, group))
         return sum(shares)
 
 
-def resolve(name: str) -> str:
+def _resolve(name: str) -> str:
     """The model's full id for an id or alias; the name itself when it is neither."""
     model = load_catalogue().model(name)
     return name if model is None else model.id
 
 
-def names_group(fault: Fault, group: str) -> bool:
+def _names_group(fault: Fault, group: str) -> bool:
     """Whether the fault's model filter is this group, one of its models, or absent."""
     if fault.model is None or fault.model == group:
         return True
@@ -148,13 +151,13 @@ def names_group(fault: Fault, group: str) -> bool:
     return model is not None and model.rate_limit_group == group
 
 
-def end_of(fault: Fault, now_s: float) -> float | None:
+def _end_of(fault: Fault, now_s: float) -> float | None:
     """When the fault ends, in seconds since the epoch: the earlier of ``until`` and ``for_s`` from now."""
     ends = [end for end in (fault.until, None if fault.for_s is None else now_s + fault.for_s) if end is not None]
     return min(ends, default=None)
 
 
-def is_within(address: str, network: str) -> bool:
+def _is_within(address: str, network: str) -> bool:
     """Whether the address lies in the network; an address that cannot be read lies nowhere."""
     try:
         return ipaddress.ip_address(address) in ipaddress.ip_network(network, strict=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from claudeops.catalogue import Model, load_catalogue
+from claudeops.catalogue import Model, ParameterRule, load_catalogue
 from claudeops.catalogue.lookup import EFFORT_LEVELS
 from claudeops.simulator.message import CountRequest, MessageRequest
 from claudeops.simulator.prompt import breakpoints
@@ -39,15 +39,16 @@ def _check_sampling(request: CountRequest, model: Model, version: str) -> str | 
         return f"{next(iter(present))}: Extra inputs are not permitted"
     rule = load_catalogue().sampling_rule(model.sampling, version).under_thinking(is_thinking(request, model))
     rules = {"temperature": rule.temperature, "top_p": rule.top_p, "top_k": rule.top_k}
-    for name, value in present.items():
-        if value is None:
-            return f"{name}: Input should be a valid number"
-        if not rules[name].is_allowed:
-            return _refusal_of(name, model)
+    unwanted = next((name for name in present if not rules[name].is_allowed), None)
+    if unwanted is not None:
+        return _refusal_of(unwanted, model)
     if rule.is_exclusive and "temperature" in present and "top_p" in present:
         return "`temperature` and `top_p` cannot both be specified for this model. Please use only one."
-    illegal = ((name, value) for name, value in present.items() if value is not None and not rules[name].admits(value))
-    return next((_out_of_range(name, value, model) for name, value in illegal), None)
+    return next((_out_of_range(name, value, model) for name, value in present.items() if not _is_admitted(rules[name], value)), None)
+
+
+def _is_admitted(rule: ParameterRule, value: float | None) -> bool:
+    return value is not None and rule.admits(value)
 
 
 def _refusal_of(name: str, model: Model) -> str:
@@ -56,7 +57,9 @@ def _refusal_of(name: str, model: Model) -> str:
     return f"`{name}` is deprecated for this model."
 
 
-def _out_of_range(name: str, value: float, model: Model) -> str:
+def _out_of_range(name: str, value: float | None, model: Model) -> str:
+    if value is None:
+        return f"{name}: Input should be a valid number"
     if model.sampling == "pinned":
         return f"`{name}` may only be set to {'1' if name == 'temperature' else '0.99'} for this model."
     if name == "top_p":

@@ -140,28 +140,28 @@ def ratelimit_lines(limiter: GroupLimiter, now_s: float) -> bytes:
     parts = []
     requests, tokens, output = limiter.requests, limiter.input, limiter.output
     rows = (
-        ("requests", requests.limit_per_minute, max(0, int(requests.level)), full_at(requests, now_s)),
-        ("input-tokens", tokens.limit_per_minute, rounded_tokens(tokens.level), full_at(tokens, now_s)),
-        ("output-tokens", output.limit_per_minute, rounded_tokens(output.level), full_at(output, now_s)),
+        ("requests", requests.limit_per_minute, max(0, int(requests.level)), _full_at(requests, now_s)),
+        ("input-tokens", tokens.limit_per_minute, rounded_tokens(tokens.level), _full_at(tokens, now_s)),
+        ("output-tokens", output.limit_per_minute, rounded_tokens(output.level), _full_at(output, now_s)),
         (
             "tokens",
             tokens.limit_per_minute + output.limit_per_minute,
             rounded_tokens(tokens.level) + rounded_tokens(output.level),
-            max(full_at(tokens, now_s), full_at(output, now_s)),
+            max(_full_at(tokens, now_s), _full_at(output, now_s)),
         ),
     )
     for name, limit, remaining, reset_s in rows:
         prefix = f"anthropic-ratelimit-{name}"
-        parts.append(f"{prefix}-limit: {limit}\r\n{prefix}-remaining: {remaining}\r\n{prefix}-reset: {rfc3339(int(reset_s))}\r\n")
+        parts.append(f"{prefix}-limit: {limit}\r\n{prefix}-remaining: {remaining}\r\n{prefix}-reset: {_rfc3339(int(reset_s))}\r\n")
     return "".join(parts).encode()
 
 
-def full_at(bucket: Bucket, now_s: float) -> float:
+def _full_at(bucket: Bucket, now_s: float) -> float:
     """When the bucket is full again if nobody takes from it."""
     return now_s + (bucket.capacity - bucket.level) / bucket.rate_per_s if bucket.rate_per_s > 0 else now_s
 
 
 @lru_cache(maxsize=4096)
-def rfc3339(second: int) -> str:
+def _rfc3339(second: int) -> str:
     """Seconds since the epoch as the API writes a time."""
     return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -9,12 +9,13 @@ from collections.abc import Callable
 import msgspec
 
 from claudeops.simulator.call import OVERLOADED, Call
-from claudeops.simulator.content import Step, closing, delta, message_json, opening, plan, steps
+from claudeops.simulator.content import Draft, plan
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.message import MessageRequest
 from claudeops.simulator.pace import Pace
 from claudeops.simulator.pool import Group
 from claudeops.simulator.stage import World
+from claudeops.simulator.stream import Step, closing, delta, message_json, opening, steps
 
 INSTANT_S = 1e-3
 """Shorter waits are not worth a timer."""
@@ -33,7 +34,7 @@ class Production:
             pace = Pace(pace.ttft_s * fault.factor + fault.delay_s, pace.tokens_per_s / fault.factor, pace.output_tokens)
         room = max(0, call.model.context_tokens - call.lookup.use.total)
         cap = min(call.message.max_tokens, room)
-        content = plan(call.message, call.model.id, call.lookup.use, tokens=pace.output_tokens, cap_tokens=cap, dice=dice)
+        content = plan(call.message, Draft(call.model.id, call.lookup.use, pace.output_tokens, cap), dice)
         if content.stop_reason == "max_tokens" and room < call.message.max_tokens:
             content = msgspec.structs.replace(content, stop_reason="model_context_window_exceeded")
         if fault is not None and fault.kind == "big_event":

@@ -26,26 +26,26 @@ class Position(msgspec.Struct, frozen=True):
     ttl: str | None
 
 
-def text_tokens(text: str, relative: float) -> int:
+def _text_tokens(text: str, relative: float) -> int:
     """About how many tokens a text is. At least 1."""
     return max(1, round(len(text) / BYTES_PER_TOKEN * relative))
 
 
-def block_tokens(block: Block, relative: float) -> int:
+def _block_tokens(block: Block, relative: float) -> int:
     """About how many tokens one content block is."""
     kind = block.get("type")
     if kind == "text":
-        return text_tokens(str(block.get("text", "")), relative)
+        return _text_tokens(str(block.get("text", "")), relative)
     if kind == "image":
         return IMAGE_TOKENS
     if kind == "document":
         return DOCUMENT_TOKENS
     if kind == "tool_result" and isinstance(block.get("content"), list):
-        return sum(block_tokens(inner, relative) for inner in block["content"] if isinstance(inner, dict))
+        return sum(_block_tokens(inner, relative) for inner in block["content"] if isinstance(inner, dict))
     return max(1, round(len(msgspec.json.encode(block)) / BYTES_PER_TOKEN * relative))
 
 
-def tool_overhead(request: CountRequest, model: Model) -> int:
+def _tool_overhead(request: CountRequest, model: Model) -> int:
     """The hidden tool prompt: extra input tokens of a request with at least one tool."""
     if not request.tools or model.tool_prompt_tokens is None:
         return 0
@@ -53,7 +53,7 @@ def tool_overhead(request: CountRequest, model: Model) -> int:
     return (model.tool_prompt_tokens.forced or 0) if is_forced else model.tool_prompt_tokens.auto
 
 
-def sections(request: CountRequest) -> Iterator[tuple[str, Block, int]]:
+def _sections(request: CountRequest) -> Iterator[tuple[str, Block, int]]:
     """Every block in prompt order (tools, system, messages), with its section and fixed overhead in tokens."""
     for tool in request.tools or ():
         yield "tools", tool, 0
@@ -67,15 +67,15 @@ def sections(request: CountRequest) -> Iterator[tuple[str, Block, int]]:
 def count_tokens(request: CountRequest, model: Model) -> int:
     """About how many input tokens the request is."""
     relative = load_catalogue().tokenizer(model.tokenizer).relative_tokens
-    return tool_overhead(request, model) + sum(block_tokens(block, relative) + extra for _, block, extra in sections(request))
+    return _tool_overhead(request, model) + sum(_block_tokens(block, relative) + extra for _, block, extra in _sections(request))
 
 
 def breakpoints(request: CountRequest) -> list[str]:
     """The TTLs of all explicit breakpoints, in prompt order."""
-    return [ttl for _, block, _ in sections(request) if (ttl := ttl_of(block)) is not None]
+    return [ttl for _, block, _ in _sections(request) if (ttl := _ttl_of(block)) is not None]
 
 
-def ttl_of(block: Block) -> str | None:
+def _ttl_of(block: Block) -> str | None:
     """The TTL of the block's breakpoint; None without one."""
     control = block.get("cache_control")
     return str(control.get("ttl") or "5m") if isinstance(control, dict) else None
@@ -89,25 +89,25 @@ def positions(request: CountRequest, model: Model, speed: str) -> list[Position]
     """
     relative = load_catalogue().tokenizer(model.tokenizer).relative_tokens
     digest = hashlib.blake2b(model.id.encode(), digest_size=16)
-    tokens = tool_overhead(request, model)
+    tokens = _tool_overhead(request, model)
     message_settings = msgspec.json.encode([request.tool_choice, request.thinking, request.effort()])
     found: list[Position] = []
     entered = ""
-    for section, block, extra in sections(request):
+    for section, block, extra in _sections(request):
         if section != "tools" and not entered:
             digest.update(speed.encode())
             entered = "system"
         if section not in ("tools", "system") and entered == "system":
             digest.update(message_settings)
             entered = "messages"
-        tokens += block_tokens(block, relative) + extra
+        tokens += _block_tokens(block, relative) + extra
         digest.update(section.encode())
         digest.update(msgspec.json.encode({name: value for name, value in block.items() if name != "cache_control"}))
-        found.append(Position(tokens, digest.digest(), ttl_of(block)))
-    return with_automatic(found, request.cache_control)
+        found.append(Position(tokens, digest.digest(), _ttl_of(block)))
+    return _with_automatic(found, request.cache_control)
 
 
-def with_automatic(found: list[Position], control: CacheControl | None) -> list[Position]:
+def _with_automatic(found: list[Position], control: CacheControl | None) -> list[Position]:
     """The same with the top-level ``cache_control`` as a breakpoint on the last block, unless it already is one."""
     if control is not None and found and found[-1].ttl is None:
         found[-1] = msgspec.structs.replace(found[-1], ttl=control.ttl)
@@ -116,4 +116,4 @@ def with_automatic(found: list[Position], control: CacheControl | None) -> list[
 
 def has_breakpoints(request: CountRequest) -> bool:
     """Whether anything of the request asks for prompt caching."""
-    return request.cache_control is not None or any(ttl_of(block) is not None for _, block, _ in sections(request))
+    return request.cache_control is not None or any(_ttl_of(block) is not None for _, block, _ in _sections(request))

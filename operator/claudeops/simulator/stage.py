@@ -16,7 +16,7 @@ from claudeops.simulator.pool import COUNT_TOKENS_GROUP, Pools
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse, Lookup, PromptCache
 
-BEFORE_ANSWER = {"overloaded": OVERLOADED, "error500": INTERNAL}
+_BEFORE_ANSWER = {"overloaded": OVERLOADED, "error500": INTERNAL}
 
 
 class World:
@@ -31,12 +31,12 @@ class World:
         self.cache = cache
 
 
-def invalid(message: str) -> Problem:
+def _invalid(message: str) -> Problem:
     """A 400."""
     return Problem(400, "invalid_request_error", message)
 
 
-def authenticate(call: Call, world: World) -> Problem | None:
+def _authenticate(call: Call, world: World) -> Problem | None:
     """Who calls: ``x-api-key``, else a Bearer token. Both present: ``x-api-key`` holds."""
     key = call.request.header(b"x-api-key")
     if not key:
@@ -49,60 +49,60 @@ def authenticate(call: Call, world: World) -> Problem | None:
     return None if call.account is not None else Problem(401, "authentication_error", "invalid x-api-key")
 
 
-def check_version(call: Call, world: World) -> Problem | None:
+def _check_version(call: Call, world: World) -> Problem | None:
     """Which API the client speaks."""
     call.version = call.request.header(b"anthropic-version")
     if not call.version:
-        return invalid("anthropic-version: header is required")
+        return _invalid("anthropic-version: header is required")
     if call.version not in load_catalogue().api_versions:
-        return invalid(f'anthropic-version: "{call.version}" is not a valid version')
+        return _invalid(f'anthropic-version: "{call.version}" is not a valid version')
     return None
 
 
-def parse(call: Call, world: World) -> Problem | None:
+def _parse(call: Call, world: World) -> Problem | None:
     """The body as a Messages request."""
     if call.request.is_too_large:
         return Problem(413, "request_too_large", "Request exceeds the maximum size")
     try:
         call.message = decode_message(call.request.body)
     except MalformedBody as error:
-        return invalid(str(error))
+        return _invalid(str(error))
     return None
 
 
-def parse_count(call: Call, world: World) -> Problem | None:
+def _parse_count(call: Call, world: World) -> Problem | None:
     """The body as a ``count_tokens`` request."""
     if call.request.is_too_large:
         return Problem(413, "request_too_large", "Request exceeds the maximum size")
     try:
         call.message = decode_count(call.request.body)
     except MalformedBody as error:
-        return invalid(str(error))
+        return _invalid(str(error))
     return None
 
 
-def find_model(call: Call, world: World) -> Problem | None:
+def _find_model(call: Call, world: World) -> Problem | None:
     """The model, if it exists and has not retired."""
     assert call.message is not None
     call.model = load_catalogue().model(call.message.model)
-    if call.model is None or is_retired(call.model):
+    if call.model is None or _is_retired(call.model):
         return Problem(404, "not_found_error", f"model: {call.message.model}")
     return None
 
 
-def is_retired(model: Model) -> bool:
+def _is_retired(model: Model) -> bool:
     """Whether the announced retirement date has come."""
     return model.retires_at is not None and datetime.now(UTC).date() >= model.retires_at
 
 
-def check_legality(call: Call, world: World) -> Problem | None:
+def _check_legality(call: Call, world: World) -> Problem | None:
     """Everything that earns a 400 by model and version."""
     assert call.message is not None and call.model is not None
     message = violation(call.message, call.model, call.version)
-    return None if message is None else invalid(message)
+    return None if message is None else _invalid(message)
 
 
-def meet_faults(call: Call, world: World) -> Problem | None:
+def _meet_faults(call: Call, world: World) -> Problem | None:
     """The fault that the script has for this call; some end it here, the others are the answer's."""
     assert call.message is not None and call.model is not None and call.account is not None
     model = call.model
@@ -112,12 +112,12 @@ def meet_faults(call: Call, world: World) -> Problem | None:
     if fault is None:
         return None
     if fault.kind == "throttle":
-        call.ratelimit_lines = current_ratelimits(call, world)
+        call.ratelimit_lines = _current_ratelimits(call, world)
         return Problem(429, "rate_limit_error", "Number of requests has exceeded your rate limit.", fault.retry_after_s, True)
-    return BEFORE_ANSWER.get(fault.kind)
+    return _BEFORE_ANSWER.get(fault.kind)
 
 
-def count(call: Call, world: World) -> Problem | None:
+def _count(call: Call, world: World) -> Problem | None:
     """Input tokens, and which of them the prompt cache has."""
     assert call.message is not None and call.model is not None and call.account is not None
     message, model = call.message, call.model
@@ -127,29 +127,29 @@ def count(call: Call, world: World) -> Problem | None:
     else:
         call.lookup = Lookup(InputUse(count_tokens(message, model)))
     if call.lookup.use.total > model.context_tokens:
-        return invalid(f"prompt is too long: {call.lookup.use.total} tokens > {model.context_tokens} maximum")
+        return _invalid(f"prompt is too long: {call.lookup.use.total} tokens > {model.context_tokens} maximum")
     return None
 
 
-def limit(call: Call, world: World) -> Problem | None:
+def _limit(call: Call, world: World) -> Problem | None:
     """The organisation's rate limits."""
     assert call.model is not None and call.group is not None and call.account is not None
     group = load_catalogue().groups.get(call.model.rate_limit_group or "")
     refusal = call.group.admit(call.lookup.use, counts_reads=group is not None and group.counts_cache_reads)
-    call.ratelimit_lines = current_ratelimits(call, world)
+    call.ratelimit_lines = _current_ratelimits(call, world)
     if refusal is None:
         return None
-    return throttled(refusal, call.account.organization_id, call.model.id)
+    return _throttled(refusal, call.account.organization_id, call.model.id)
 
 
-def limit_count(call: Call, world: World) -> Problem | None:
+def _limit_count(call: Call, world: World) -> Problem | None:
     """The separate pool of ``count_tokens``."""
     assert call.model is not None and call.account is not None
     refusal = world.pools.group(call.account, COUNT_TOKENS_GROUP).admit(InputUse(0), counts_reads=False)
-    return None if refusal is None else throttled(refusal, call.account.organization_id, call.model.id)
+    return None if refusal is None else _throttled(refusal, call.account.organization_id, call.model.id)
 
 
-def throttled(refusal: Refusal, organization_id: str, model_id: str) -> Problem:
+def _throttled(refusal: Refusal, organization_id: str, model_id: str) -> Problem:
     """The documented 429."""
     message = (
         f"This request would exceed your organization's rate limit of {refusal.limit_per_minute:,} "
@@ -161,7 +161,7 @@ def throttled(refusal: Refusal, organization_id: str, model_id: str) -> Problem:
     return Problem(429, "rate_limit_error", message, refusal.retry_after_s, True)
 
 
-def current_ratelimits(call: Call, world: World) -> bytes:
+def _current_ratelimits(call: Call, world: World) -> bytes:
     """The rate-limit headers of this moment, unless they are turned off or nothing is limited."""
     assert call.group is not None
     limiter = call.group.limiter
@@ -171,6 +171,6 @@ def current_ratelimits(call: Call, world: World) -> bytes:
     return ratelimit_lines(limiter, time.time())
 
 
-MESSAGE_STAGES = (authenticate, check_version, parse, find_model, check_legality, meet_faults, count, limit)
-COUNT_STAGES = (authenticate, check_version, parse_count, find_model, check_legality, limit_count, count)
-MODEL_STAGES = (authenticate, check_version)
+MESSAGE_STAGES = (_authenticate, _check_version, _parse, _find_model, _check_legality, _meet_faults, _count, _limit)
+COUNT_STAGES = (_authenticate, _check_version, _parse_count, _find_model, _check_legality, _limit_count, _count)
+MODEL_STAGES = (_authenticate, _check_version)

@@ -13,10 +13,11 @@ from hypothesis import strategies as st
 
 from claudeops.catalogue import load_catalogue
 from claudeops.simulator.config import SimulatorConfig
-from claudeops.simulator.content import Content, closing, message_json, opening, plan, steps
+from claudeops.simulator.content import Content, Draft, plan
 from claudeops.simulator.message import decode_message
 from claudeops.simulator.pace import Dice
 from claudeops.simulator.promptcache import InputUse
+from claudeops.simulator.stream import WORDS, closing, message_json, opening, steps
 
 TOOL = {"name": "look", "input_schema": {"type": "object", "properties": {"where": {"type": "string"}, "deep": {"type": "boolean"}}}}
 USE = InputUse(10, 20, 30, 40)
@@ -24,7 +25,7 @@ USE = InputUse(10, 20, 30, 40)
 
 def planned(tokens: int = 50, cap_tokens: int = 1000, **members: Any) -> Content:
     body = {"model": "m", "max_tokens": 10, "messages": [{"role": "user", "content": "hi"}], **members}
-    return plan(decode_message(msgspec.json.encode(body)), "m", USE, tokens=tokens, cap_tokens=cap_tokens, dice=random.Random(1))
+    return plan(decode_message(msgspec.json.encode(body)), Draft("m", USE, tokens, cap_tokens), random.Random(1))
 
 
 def events(content: Content, tokens_per_event: int = 10) -> list[dict[str, Any]]:
@@ -80,6 +81,13 @@ def test_thinking_is_counted_and_hidden_unless_it_is_to_be_shown() -> None:
     assert hidden["content"][0]["signature"]
     shown = json.loads(message_json(planned(100, thinking={"type": "adaptive", "display": "summarized"})))
     assert len(shown["content"][0]["thinking"].split()) == 30
+
+
+@pytest.mark.parametrize("count", [1, 42, 43, 44, 45, 500])
+def test_texts_are_the_same_words_wherever_they_are_cut(count: int) -> None:
+    text = json.loads(message_json(planned(count)))["content"][0]["text"]
+    assert len(text.split()) == count
+    assert text == (" ".join(WORDS * 20)[: len(text) - 1] + " ")
 
 
 def test_hidden_thinking_streams_a_signature_and_nothing_else() -> None:
