@@ -75,7 +75,7 @@ def resolve(sources: Sources, controller: ControllerAddress, *, now_ms: int) -> 
     if problem is not None or quota is None or sources.upstream_ca is None:
         return Resolution(workload, terms if _may_use(findings) else _without_quota(terms), last, problem)
     rendered = render_proxy_config(
-        workload, quota=quota, profile=profile, controller=controller, upstream_ca=sources.upstream_ca, revision=0
+        workload, quota=quota, profile=profile, controller=controller, upstream_ca=sources.upstream_ca
     )
     revision = next_revision(_previous_document(sources, last), rendered, now_ms)
     config = msgspec.structs.replace(rendered, revision=revision)

@@ -40,16 +40,17 @@ def render_proxy_config(
     profile: SamplingProfile | None,
     controller: ControllerAddress | None,
     upstream_ca: str,
-    revision: int,
 ) -> ProxyConfig:
-    """The whole document. ``upstream_ca`` is PEM text, empty for the system's trust store; see :func:`next_revision` for ``revision``.
+    """The whole document, as a draft of revision 0: :func:`next_revision` says under which one it is published.
+
+    ``upstream_ca`` is PEM text, empty for the system's trust store.
 
     It is read back once: so it is certain to be readable, and hashes as it does in the proxy (whole numbers have become floats).
     """
     spec = workload.spec
     terms = workload_terms(workload)
     rendered = ProxyConfig(
-        revision=revision,
+        revision=0,
         workload=terms.workload,
         upstream=Upstream(base_url=quota.spec.upstream.base_url.rstrip("/"), ca_bundle=upstream_ca),
         model=ModelChoice(name=terms.model, client_choice=spec.model.client_choice, fallbacks=terms.fallbacks),

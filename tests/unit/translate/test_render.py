@@ -30,14 +30,15 @@ NOW_MS = 1_763_800_000_000
 
 
 def render(body: dict[str, Any], *, revision: int = 7, quota: dict[str, Any] | None = None) -> ProxyConfig:
-    return render_proxy_config(
+    draft = render_proxy_config(
         parse_workload(body),
         quota=parse_quota(quota or FULL["ClaudeQuota"]),
         profile=parse_profile(FULL["SamplingProfile"]),
         controller=CONTROLLER,
         upstream_ca="PEM of the API",
-        revision=revision,
     )
+    assert draft.revision == 0
+    return msgspec.structs.replace(draft, revision=revision)
 
 
 @pytest.mark.parametrize(("name", "body"), [("smallest", SMALLEST["ClaudeWorkload"]), ("full", FULL["ClaudeWorkload"])])
@@ -69,7 +70,6 @@ def test_without_controller_and_authority_the_document_says_neither() -> None:
         profile=None,
         controller=None,
         upstream_ca="",
-        revision=0,
     )
     assert config.controller is None
     assert (config.upstream.base_url, config.upstream.ca_bundle) == ("https://api.anthropic.com", "")
