@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from claudeops.catalogue import load_catalogue
 from claudeops.exchange import Report
 from claudeops.fleet.allotment import UNLIMITED, Allotment, Member, Offer, Portion, allot
-from claudeops.fleet.pool import Pool, PoolRules, pool_rules
+from claudeops.fleet.pool import EMPTY, Pool, PoolRules, pool_rules
 from claudeops.fleet.proxy import NOTHING, Grant, Proxy, Triple, triple
 from claudeops.fleet.settings import FleetSettings
 from claudeops.fleet.workload import Workload
 from claudeops.proxyconfig import Rates
-from claudeops.translate.terms import DEFAULT_GROUP, QuotaTerms, capped_guarantee, limits_group
+from claudeops.translate.terms import QuotaTerms, capped_guarantee, limits_group
 
 
 class Quota:
@@ -73,7 +73,8 @@ class Quota:
         used = tuple(sum(triple(use.used)[index] for use in uses) for index in range(3))
         queued = any(proxy.use(pool.group).queued for workload, proxies in mine for proxy in proxies if not _is_capped(workload, pool))
         pool.step(self._rules_of(pool.group), now, is_queued=queued, used=(used[0], used[1], used[2]))
-        if pool.group == DEFAULT_GROUP and not any(pool.limits()) and pool.group not in self.terms.limits:
+        if not any(pool.limits()):
+            self._withdraw(pool, workloads)
             return
         members = [self._member(workload, pool, proxies) for workload, proxies in mine if proxies]
         if is_learning:
@@ -85,6 +86,14 @@ class Quota:
                 grant = pool.allotment.grants.get(proxy.instance)
                 if grant is not None:
                     proxy.grants[pool.group] = grant
+
+    @staticmethod
+    def _withdraw(pool: Pool, workloads: Sequence[Workload]) -> None:
+        """Of a group with no limit declared or seen nothing is leased: its proxies keep to their baseline until headers tell."""
+        pool.allotment = EMPTY
+        for workload in workloads:
+            for proxy in workload.proxies.values():
+                proxy.grants.pop(pool.group, None)
 
     def _proxies(self, workload: Workload) -> list[Proxy]:
         return [proxy for proxy in workload.proxies.values() if not self.is_foreign(proxy)]

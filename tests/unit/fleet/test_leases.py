@@ -5,8 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from claudeops.fleet import FleetSettings
 from tests.unit.fleet.world import (
     FALLBACK_GROUP,
     GROUP,
@@ -20,6 +18,8 @@ from tests.unit.fleet.world import (
     samples,
     workload,
 )
+
+from claudeops.fleet import FleetSettings
 
 OUTPUT_PER_S = 2000.0
 
@@ -90,7 +90,9 @@ def test_a_lower_limit_in_the_headers_is_learned_and_shown() -> None:
     half = declared(300, 300_000, 60_000)
     world.run(30, samples=samples(0.8, limits=half))
     assert world.leased().output_tokens <= 1.1 * OUTPUT_PER_S / 2 + 1.0
-    outputs = [view for view in world.fleet.quota_view("prod", world.now).groups if view.group == GROUP and view.dimension == "outputTokens"]
+    outputs = [
+        view for view in world.fleet.quota_view("prod", world.now).groups if view.group == GROUP and view.dimension == "outputTokens"
+    ]
     assert [(view.declared, view.learned) for view in outputs] == [(120_000, 60_000)]
 
 
@@ -167,9 +169,7 @@ def test_an_increase_waits_until_the_decrease_has_landed() -> None:
 def test_the_maximum_of_a_workload_bounds_it_though_the_quota_has_room() -> None:
     world = World()
     world.fleet.set_quota(quota())
-    world.add(
-        workload(maximum=declared(60)), SimulatedProxy("pod-0", offered_per_s=3.0), SimulatedProxy("pod-1", offered_per_s=1.0)
-    )
+    world.add(workload(maximum=declared(60)), SimulatedProxy("pod-0", offered_per_s=3.0), SimulatedProxy("pod-1", offered_per_s=1.0))
     world.run(60)
     assert world.leased().requests == pytest.approx(1.0, rel=0.01)
     view = world.fleet.workload_view(key(), world.now)
@@ -265,9 +265,7 @@ def test_the_first_organisation_seen_is_kept_where_none_is_declared() -> None:
 def test_max_in_flight_is_split_by_demand_and_sums_to_the_total() -> None:
     world = World()
     world.fleet.set_quota(quota())
-    world.add(
-        workload(max_in_flight=10), SimulatedProxy("pod-0", offered_per_s=3.0), SimulatedProxy("pod-1", offered_per_s=1.0)
-    )
+    world.add(workload(max_in_flight=10), SimulatedProxy("pod-0", offered_per_s=3.0), SimulatedProxy("pod-1", offered_per_s=1.0))
     world.run(40)
     parts = [proxy.assignment.max_in_flight for proxy in world.proxies if proxy.assignment]
     assert parts == [7, 3]

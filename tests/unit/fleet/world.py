@@ -153,9 +153,7 @@ class SimulatedProxy:
             self.revision = self.assignment.config.revision
 
     def _rates(self, requests_per_s: float) -> Rates:
-        return Rates(
-            requests=requests_per_s, input_tokens=requests_per_s * self.cost[0], output_tokens=requests_per_s * self.cost[1]
-        )
+        return Rates(requests=requests_per_s, input_tokens=requests_per_s * self.cost[0], output_tokens=requests_per_s * self.cost[1])
 
 
 @dataclass
