@@ -1,4 +1,4 @@
-"""The mutating webhook: an AdmissionReview in, an AdmissionReview out. What becomes of a pod is :func:`claudeops.translate.injection.inject_pod`'s."""
+"""The mutating webhook: an AdmissionReview in, one out. What becomes of a pod is the decision of :mod:`claudeops.translate.injection`."""
 
 from __future__ import annotations
 

@@ -19,6 +19,7 @@ from claudeops.controller.certificate_store import CHECK_S, CertificateStore, Se
 from claudeops.controller.certificates import Authority
 from claudeops.controller.edge import Edge, login_fields
 from claudeops.controller.endpoint import ExchangeService
+from claudeops.controller.figure import INTERVAL_S
 from claudeops.controller.health import HealthServer, LoopLag
 from claudeops.controller.identity import TokenAuthenticator
 from claudeops.controller.kind import LEASE, POD, QUOTA, SECRET, WORKLOAD, Object, Ref
@@ -58,6 +59,7 @@ class ControllerOptions:
     injector_service: str = "claudeops-injector"
     webhook: str = "claudeops-injector"
     settings: FleetSettings = field(default_factory=FleetSettings)
+    figures_interval_s: float = INTERVAL_S
 
 
 async def run_controller(options: ControllerOptions) -> int:
@@ -105,11 +107,12 @@ class Controller:
             kube=kube,
             cache=self._cache,
             fleet=self._fleet,
-            writer=StatusWriter(kube, self._cache, self._recorder, monotonic=time.monotonic),
+            writer=StatusWriter(kube, self._cache, self._recorder, interval_s=options.figures_interval_s),
             scaler=Scaler(kube, self._recorder, monotonic=time.monotonic),
             namespace=options.namespace,
             address=self._address,
             touch=self._exchange.touch,
+            resync_s=options.figures_interval_s,
         )
 
     async def run(self, stop: asyncio.Event) -> int:

@@ -10,6 +10,7 @@ from typing import Final
 
 from claudeops.api import parse_quota
 from claudeops.controller.cache import ObjectCache
+from claudeops.controller.figure import INTERVAL_S
 from claudeops.controller.kind import CONFIG_MAP, NAMESPACE, POD, PROFILE, QUOTA, WORKLOAD, Object, Ref
 from claudeops.controller.kube import Kube
 from claudeops.controller.quota_status import QuotaFacts, quota_status
@@ -25,10 +26,8 @@ from claudeops.proxyconfig import ControllerAddress, ProxyConfig, WorkloadKey
 from claudeops.translate import check_quota, quota_terms
 from claudeops.translate.naming import config_map_name
 
-RESYNC_S: Final = 60.0
-"""How often an object is looked at without a trigger: figures in its status."""
 SCALING_RESYNC_S: Final = 15.0
-"""The same for one whose target's replicas somebody else may change."""
+"""How often at least one whose target's replicas somebody else may change."""
 SHORT_GRACE_S: Final = 600
 _BUNDLE_LIFE_S: Final = 60.0
 
@@ -45,6 +44,8 @@ class Plane:
     namespace: str
     address: Callable[[], ControllerAddress]
     touch: Callable[[], None]
+    resync_s: float = INTERVAL_S
+    """How often an object is looked at without a trigger: figures in its status."""
     monotonic: Callable[[], float] = time.monotonic
     bundles: dict[tuple[str, str], tuple[float, str | None]] = field(default_factory=dict)
     issued: dict[WorkloadKey, ProxyConfig] = field(default_factory=dict)
@@ -81,7 +82,7 @@ async def _reconcile_quota(plane: Plane, ref: Ref) -> float | None:
     overlapping = tuple(other["metadata"]["name"] for other in others if (other.get("status") or {}).get("organizationId") == organization)
     facts = QuotaFacts(item, view, problem, warnings, overlapping, item.get("status") or {})
     await plane.writer.write(ref, item, quota_status(facts, datetime.now(UTC)))
-    return RESYNC_S
+    return plane.resync_s
 
 
 async def _reconcile_workload(plane: Plane, ref: Ref) -> float | None:
@@ -106,7 +107,7 @@ async def _reconcile_workload(plane: Plane, ref: Ref) -> float | None:
     await plane.writer.write(ref, item, workload_status(facts, datetime.now(UTC)))
     if failure is not None:
         raise ClusterError(failure.message)
-    return SCALING_RESYNC_S if resolution.terms and resolution.terms.scaling else RESYNC_S
+    return min(SCALING_RESYNC_S, plane.resync_s) if resolution.terms and resolution.terms.scaling else plane.resync_s
 
 
 async def _observe(plane: Plane, ref: Ref, item: Object) -> Sources:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
 from typing import Final
 
 from claudeops.controller.cache import ObjectCache
-from claudeops.controller.figure import INTERVAL_S, WriteBudget, is_figure_change, is_urgent_change
+from claudeops.controller.figure import WriteBudget, is_figure_change, is_urgent_change
 from claudeops.controller.kind import Object, Ref
 from claudeops.controller.kube import Kube
 from claudeops.controller.notice import condition_notices
@@ -17,21 +17,22 @@ STATUS_MANAGER: Final = "claudeops-status"
 
 
 class StatusWriter:
-    """The only writer of ``status``, and the only source of events about conditions."""
+    """The only writer of ``status``, and the only source of events about conditions. Figures of one object are written at most once in
+    ``interval_s``."""
 
-    def __init__(self, kube: Kube, cache: ObjectCache, recorder: EventRecorder, *, monotonic: Callable[[], float]) -> None:
+    def __init__(self, kube: Kube, cache: ObjectCache, recorder: EventRecorder, *, interval_s: float) -> None:
         self._kube = kube
         self._cache = cache
         self._recorder = recorder
-        self._monotonic = monotonic
+        self._interval_s = interval_s
         self._written_s: dict[Ref, float] = {}
         self._budget = WriteBudget()
 
     async def write(self, ref: Ref, item: Object, status: Object) -> None:
         """Writes the status of ``item`` if that is worth it now."""
-        written, now_s = item.get("status") or {}, self._monotonic()
+        written, now_s = item.get("status") or {}, time.monotonic()
         if not is_urgent_change(status, written):
-            is_due = now_s - self._written_s.get(ref, -INTERVAL_S) >= INTERVAL_S
+            is_due = now_s - self._written_s.get(ref, -self._interval_s) >= self._interval_s
             if not is_due or not is_figure_change(status, written) or not self._budget.take(now_s):
                 return
         metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
