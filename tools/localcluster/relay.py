@@ -13,10 +13,13 @@ from collections.abc import Sequence
 
 
 class _End(asyncio.Protocol):
-    """One end of a relayed connection; `peer` is the other."""
+    """One end of a relayed connection; `peer` is the other. What arrives before there is a peer is kept for it."""
 
-    peer: "_End | None" = None
-    transport: asyncio.Transport
+    def __init__(self) -> None:
+        self.peer: _End | None = None
+        self.early: list[bytes] = []
+        self.has_ended = False
+        self.transport: asyncio.Transport
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
@@ -25,8 +28,12 @@ class _End(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         if self.peer:
             self.peer.transport.write(data)
+        else:
+            # Older interpreters read on after pause_reading() in connection_made().
+            self.early.append(data)
 
     def eof_received(self) -> bool:
+        self.has_ended = True
         if self.peer and self.peer.transport.can_write_eof() and not self.peer.transport.is_closing():
             self.peer.transport.write_eof()
         return True
@@ -48,6 +55,7 @@ class _Accepted(_End):
     """The end towards the caller: reads nothing until the target has answered the dial."""
 
     def __init__(self, host: str, port: int) -> None:
+        super().__init__()
         self._target = (host, port)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -64,8 +72,11 @@ class _Accepted(_End):
         self.peer, other.peer = other, self
         if self.transport.is_closing():
             other.transport.close()
-        else:
-            self.transport.resume_reading()
+            return
+        other.transport.writelines(self.early)
+        if self.has_ended:
+            other.transport.write_eof()
+        self.transport.resume_reading()
 
 
 async def serve(listener: socket.socket, *, host: str, port: int, watched_pids: Sequence[int]) -> None:
