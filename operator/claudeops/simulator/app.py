@@ -11,7 +11,7 @@ import msgspec
 
 from claudeops.catalogue import Model, load_catalogue
 from claudeops.catalogue.lookup import EFFORT_LEVELS
-from claudeops.simulator.call import Call, Problem
+from claudeops.simulator.call import BROKEN, Call, Problem
 from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.message import MessageRequest
 from claudeops.simulator.pace import Dice
@@ -56,7 +56,7 @@ class Api:
         problem = self._walk(call, MESSAGE_STAGES)
         if problem is not None:
             self._refuse(call, problem)
-        elif call.fault is None or not self._break_before_answer(call):
+        else:
             self._produce(call)
 
     def _produce(self, call: Call) -> None:
@@ -101,19 +101,12 @@ class Api:
 
     # -- answers
 
-    def _break_before_answer(self, call: Call) -> bool:
-        """Faults that leave no answer at all. True when the connection is gone."""
-        fault = call.fault
-        assert fault is not None
-        is_early = fault.kind == "down" or (fault.after_events is None and fault.kind in ("reset", "garbage"))
-        if not is_early:
-            return False
-        self._log(call, 0, None)
-        if fault.kind == "garbage":
+    def _break(self, call: Call) -> None:
+        """Leave the client without an answer, as the fault says."""
+        if call.fault is not None and call.fault.kind == "garbage":
             call.connection.write_raw(GARBAGE, is_last=True)
         else:
             call.connection.reset()
-        return True
 
     def _answer(self, call: Call, document: Any) -> None:
         self._log(call, 200, None)
@@ -121,6 +114,9 @@ class Api:
 
     def _refuse(self, call: Call, problem: Problem) -> None:
         self._log(call, problem.status, problem.message)
+        if problem is BROKEN:
+            self._break(call)
+            return
         lines = JSON_LINES + call.lines(has_ratelimits=problem.has_ratelimits)
         if problem.retry_after_s is not None:
             lines += b"retry-after: %d\r\n" % problem.retry_after_s

@@ -31,6 +31,8 @@ class Problem(msgspec.Struct, frozen=True):
 
 
 OVERLOADED = Problem(529, "overloaded_error", "Overloaded")
+BROKEN = Problem(0, "", "connection broken on purpose")
+"""No answer at all: the fault script breaks the connection before the API sees the request."""
 INTERNAL = Problem(500, "api_error", "Internal server error")
 
 

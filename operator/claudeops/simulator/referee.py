@@ -12,6 +12,8 @@ from claudeops.simulator.limiter import GroupLimiter, Levels
 
 TIMELINE_SECONDS = 600
 LOGGED_REQUESTS = 200
+MOST_NAMES = 500
+"""Models, keys and clients that are counted by name; further ones are counted together as ``other``."""
 
 
 class Second(msgspec.Struct):
@@ -213,7 +215,8 @@ class Referee:
         self.requests += 1
         self.by_code[code] += 1
         for table, name in ((self.by_model, entry.model), (self.by_key, entry.key), (self.by_client, entry.client)):
-            table.setdefault(name, Counter())[code] += 1
+            known = name if name in table or len(table) < MOST_NAMES else "other"
+            table.setdefault(known, Counter())[code] += 1
         self._log.append(entry)
 
     def recent(self, limit: int, model: str | None, key: str | None) -> list[LoggedRequest]:

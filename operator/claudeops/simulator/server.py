@@ -32,6 +32,7 @@ class Simulator:
         self.config = config or SimulatorConfig()
         self._connections: set[Connection] = set()
         self._server: asyncio.Server
+        self._port: int
         self._api: Api
         self._admin: Admin
         self._world: World
@@ -61,6 +62,7 @@ class Simulator:
             ssl=tls_context(self.config),
             backlog=4096,
         )
+        self._port = self._server.sockets[0].getsockname()[1]
         self._ticker = loop.call_later(TICK_S, self._tick)
 
     async def stop(self) -> None:
@@ -73,9 +75,8 @@ class Simulator:
 
     @property
     def port(self) -> int:
-        """The port that it listens on."""
-        port: int = self._server.sockets[0].getsockname()[1]
-        return port
+        """The port that it listens on; still known after it has stopped."""
+        return self._port
 
     @property
     def url(self) -> str:

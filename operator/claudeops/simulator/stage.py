@@ -6,7 +6,7 @@ import time
 from datetime import UTC, datetime
 
 from claudeops.catalogue import Model, load_catalogue
-from claudeops.simulator.call import INTERNAL, OVERLOADED, Call, Problem
+from claudeops.simulator.call import BROKEN, INTERNAL, OVERLOADED, Call, Problem
 from claudeops.simulator.config import SimulatorConfig
 from claudeops.simulator.fault import FaultScript, Subject
 from claudeops.simulator.legality import violation
@@ -114,6 +114,8 @@ def _meet_faults(call: Call, world: World) -> Problem | None:
     if fault.kind == "throttle":
         call.ratelimit_lines = _current_ratelimits(call, world)
         return Problem(429, "rate_limit_error", "Number of requests has exceeded your rate limit.", fault.retry_after_s, True)
+    if fault.kind == "down" or (fault.after_events is None and fault.kind in ("reset", "garbage")):
+        return BROKEN
     return _BEFORE_ANSWER.get(fault.kind)
 
 
