@@ -11,6 +11,7 @@ from typing import get_args
 
 import msgspec
 import pytest
+
 from claudeops.simulator import admin
 from claudeops.simulator.command import configure
 from claudeops.simulator.fault import Fault, FaultKind
