@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except LocalClusterError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
+    except (KeyboardInterrupt, BrokenPipeError):
         return 130
 
 

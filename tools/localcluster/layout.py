@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from .cache import cache_root
+from .cache import cache_root, digest
 from .errors import LocalClusterError
 
 DEFAULT_NAME = "default"
@@ -81,5 +81,5 @@ class Layout:
 
     @property
     def cgroup(self) -> str:
-        """The name of the box's control groups."""
-        return f"claudeops-{self.name}"
+        """The name of the box's control groups, unlike that of a cluster of the same name in another cache folder."""
+        return f"claudeops-{self.name}-{digest(str(self.box))[:6]}"

@@ -30,7 +30,7 @@ def test_containerd_2_is_told_the_same_in_its_own_words() -> None:
 def test_the_kubelet_runs_on_both_kinds_of_control_groups_and_sees_changes_at_once() -> None:
     document = json.loads(kubelet_config(Layout("one")))
     assert document["failCgroupV1"] is False
-    assert document["cgroupRoot"] == "/claudeops-one"
+    assert document["cgroupRoot"].startswith("/claudeops-one-")
     assert (document["syncFrequency"], document["configMapAndSecretChangeDetectionStrategy"]) == ("1s", "Watch")
 
 
@@ -51,6 +51,12 @@ def test_a_clusters_name_is_checked_before_it_becomes_a_path() -> None:
 def test_two_clusters_share_no_path_that_either_removes() -> None:
     one, two = Layout(), Layout("two")
     assert not {one.box, one.pki, one.kubeconfig, one.cgroup} & {two.box, two.pki, two.kubeconfig, two.cgroup}
+
+
+def test_the_same_name_in_another_cache_folder_is_another_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    here = Layout().cgroup
+    monkeypatch.setenv("XDG_CACHE_HOME", "/elsewhere")
+    assert Layout().cgroup != here
 
 
 def spec() -> InitSpec:
