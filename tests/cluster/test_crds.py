@@ -66,8 +66,9 @@ def collection(kind: str) -> str:
 
 
 def _placed(body: Json) -> Json:
-    metadata = {key: value for key, value in body["metadata"].items() if key != "namespace"}
-    return {**metadata, "namespace": NAMESPACE} if body["kind"] == "ClaudeWorkload" else metadata
+    """Where it cannot meet an object of another test."""
+    name = body["metadata"]["name"]
+    return {"name": name, "namespace": NAMESPACE} if body["kind"] == "ClaudeWorkload" else {"name": f"{NAMESPACE}-{name}"}
 
 
 @pytest.fixture(scope="module")
@@ -120,6 +121,13 @@ def test_a_misspelt_field_is_named(server: Server) -> None:
     answer = server.try_create(changed("ClaudeWorkload", {"spec.limits": {"wieght": 3}}))
     assert answer.status == 400
     assert 'unknown field "spec.limits.wieght"' in answer.body["message"]
+
+
+def test_two_items_of_one_key_are_refused(server: Server) -> None:
+    item = {"group": "sonnet-5.5", "requestsPerMinute": 1}
+    answer = server.try_create(changed("ClaudeQuota", {"spec.limits": [item, item]}))
+    assert answer.status == 422
+    assert {field for field, message in answer.causes if "Duplicate value" in message} == {"spec.limits[1]"}
 
 
 def test_only_the_stated_defaults_are_stored(server: Server) -> None:

@@ -57,6 +57,25 @@ class Ruled:
         return value
 
 
+class Keyed:
+    """Makes a list a map: no two items may agree in all of these fields. The API server says so by itself."""
+
+    def __init__(self, *keys: str) -> None:
+        self._keys = keys
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        return core_schema.no_info_after_validator_function(self._check, handler(source))
+
+    def __get_pydantic_json_schema__(self, schema: CoreSchema, handler: GetJsonSchemaHandler) -> JsonSchemaValue:
+        return {**handler(schema), "x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(self._keys)}
+
+    def _check(self, items: Any) -> Any:
+        seen = {tuple(getattr(item, key) for key in self._keys) for item in items}
+        if len(seen) < len(items):
+            raise Rule("", f"name each {' and '.join(self._keys)} once: remove the duplicate", lambda _: False).to_error()
+        return items
+
+
 class Part(BaseModel):
     """A frozen, strict, camelCase model that obeys ``RULES``."""
 
@@ -92,8 +111,3 @@ def code_default(value: _Value) -> _Value:
     """
     field: _Value = Field(default_factory=lambda: value)
     return field
-
-
-def keyed(*keys: str) -> dict[str, Any]:
-    """A list whose items are told apart by these fields."""
-    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}

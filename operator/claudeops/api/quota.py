@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from claudeops.api.metadata import Metadata
-from claudeops.api.part import ATOMIC, Part, Rule, code_default, keyed
+from claudeops.api.part import ATOMIC, Keyed, Part, Rule, code_default
 from claudeops.api.scalar import GroupName, KeyReference, Percent, Rates
 from claudeops.api.status import QuotaStatus
 
@@ -109,7 +109,8 @@ class QuotaSpec(Part):
     """Usage tier of the organisation: the preset of each group's limits. Evaluation and Custom have none."""
     limits: Annotated[
         tuple[GroupLimits, ...],
-        Field(max_length=64, json_schema_extra=keyed("group")),
+        Field(max_length=64),
+        Keyed("group"),
     ] = code_default(())
     """What replaces the preset, by model group."""
     allowed_namespaces: LabelSelector | None = None

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from claudeops.api.part import Part, code_default, keyed
+from claudeops.api.part import Keyed, Part, code_default
 
 Text = Annotated[str, Field(max_length=253)]
 Time = Annotated[str, Field(max_length=40, json_schema_extra={"format": "date-time"})]
@@ -31,7 +31,7 @@ class Condition(Part):
     """A sentence for people."""
 
 
-Conditions = Annotated[tuple[Condition, ...], Field(max_length=32, json_schema_extra=keyed("type"))]
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=32), Keyed("type")]
 
 
 class Effective(Part):
@@ -127,9 +127,9 @@ class WorkloadStatus(Part):
     """What the workload may use now."""
     observed: Observed | None = None
     """What the workload does now."""
-    slos: Annotated[tuple[SloStatus, ...], Field(max_length=8, json_schema_extra=keyed("indicator"))] = code_default(())
+    slos: Annotated[tuple[SloStatus, ...], Field(max_length=8), Keyed("indicator")] = code_default(())
     """Objectives, over the last hour."""
-    breakers: Annotated[tuple[BreakerStatus, ...], Field(max_length=32, json_schema_extra=keyed("model"))] = code_default(())
+    breakers: Annotated[tuple[BreakerStatus, ...], Field(max_length=32), Keyed("model")] = code_default(())
     """Breakers, by model."""
 
 
@@ -167,5 +167,5 @@ class QuotaStatus(Part):
     """Conditions, by type."""
     organization_id: Annotated[str, Field(max_length=128)] | None = None
     """The organisation seen in the API's answers."""
-    groups: Annotated[tuple[QuotaGroupStatus, ...], Field(max_length=256, json_schema_extra=keyed("group", "dimension"))] = code_default(())
+    groups: Annotated[tuple[QuotaGroupStatus, ...], Field(max_length=256), Keyed("group", "dimension")] = code_default(())
     """Limits in use, by model group and dimension."""

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from claudeops.api.metadata import Metadata
-from claudeops.api.part import ATOMIC, Part, Rule, code_default, keyed
+from claudeops.api.part import ATOMIC, Keyed, Part, Rule, code_default
 from claudeops.api.scalar import (
     Duration,
     KeyReference,
@@ -315,7 +315,8 @@ class WorkloadSpec(Part):
     """Who decides the number of replicas. Absent: no replica count is touched."""
     slos: Annotated[
         tuple[Slo, ...],
-        Field(max_length=2, json_schema_extra=keyed("indicator")),
+        Field(max_length=2),
+        Keyed("indicator"),
     ] = code_default(())
     """Objectives, one per indicator."""
 

@@ -64,6 +64,19 @@ def test_what_the_schema_forbids_is_refused_too(changes: dict[str, Any], path: s
     assert words in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("kind", "field", "item", "key"),
+    [
+        ("ClaudeWorkload", "spec.slos", {"indicator": "Latency", "threshold": "1s", "objectivePercent": 95}, "indicator"),
+        ("ClaudeQuota", "spec.limits", {"group": "sonnet-5.5", "requestsPerMinute": 1}, "group"),
+    ],
+)
+def test_two_items_of_one_key_are_refused(kind: str, field: str, item: dict[str, Any], key: str) -> None:
+    with pytest.raises(InvalidResource) as refusal:
+        parse(kind, changed(kind, {field: [item, item]}))
+    assert str(refusal.value) == f"{field}: name each {key} once: remove the duplicate"
+
+
 def test_a_refusal_counts_what_else_is_wrong() -> None:
     with pytest.raises(InvalidResource, match=r"\(and 1 more\)$"):
         parse("ClaudeWorkload", changed("ClaudeWorkload", {"spec.model.name": "gpt", "spec.replicas": -1}))
