@@ -54,7 +54,7 @@ def inject_pod(
 
     ``workload`` is the one that the label names, None when there is none.
     """
-    name = pod.get("metadata", {}).get("labels", {}).get(WORKLOAD_LABEL, "")
+    name = ((pod.get("metadata") or {}).get("labels") or {}).get(WORKLOAD_LABEL, "")
     if not name or _is_injected(pod):
         return Unchanged()
     if workload is None:

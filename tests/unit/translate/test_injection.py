@@ -71,6 +71,7 @@ def test_a_pod_without_our_label_is_left_alone() -> None:
     del body["metadata"]["labels"]["claudeops.dev/workload"]
     assert decide(body) == Unchanged()
     assert decide({"metadata": {}, "spec": {"containers": []}}) == Unchanged()
+    assert decide({"metadata": {"labels": None}, "spec": {"containers": []}}) == Unchanged()
 
 
 def test_a_pod_of_an_unknown_workload_is_denied_with_what_to_do() -> None:
