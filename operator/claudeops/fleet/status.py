@@ -37,6 +37,7 @@ def view_workload(
         connected=len(workload.proxies),
         converged=_converged(workload),
         stale=tuple(sorted(workload.gone)),
+        keyless=_keyless(workload),
         grant=_grant(workload, quota),
         group=workload.active_group,
         observed=_observed(workload, now),
@@ -87,6 +88,7 @@ def signature(workload: Workload, quota: Quota | None, now: float, *, wall_offse
         len(workload.proxies),
         _converged(workload),
         tuple(sorted(workload.gone)),
+        _keyless(workload),
         _throttle_reason(workload, now),
         tuple((view.model, view.state, view.open_proxies) for view in _breakers(workload, now)),
         workload.active_model,
@@ -96,6 +98,10 @@ def signature(workload: Workload, quota: Quota | None, now: float, *, wall_offse
         tuple((view.indicator, view.is_met) for view in _slos(workload, now + wall_offset_s)) if workload.terms.objectives else (),
         None if quota is None else quota.organization,
     )
+
+
+def _keyless(workload: Workload) -> int:
+    return sum(not proxy.last.has_key for proxy in workload.proxies.values())
 
 
 def _shortest(workload: Workload, quota: Quota | None) -> tuple[int, bool] | None:

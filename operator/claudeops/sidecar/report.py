@@ -90,6 +90,7 @@ class ReportDesk:
             lease_state=runtime.lease_phase.value,
             is_urgent=is_urgent,
             is_draining=runtime.is_draining,
+            has_key=runtime.key is not None,
             interval_s=interval_s,
             groups={name: _group_use(group, counts, interval_s) for name, group in groups.items()},
             samples=list(_samples(groups.values(), now)),
