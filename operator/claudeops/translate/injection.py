@@ -54,7 +54,7 @@ def inject_pod(
 
     ``workload`` is the one that the label names, None when there is none.
     """
-    name = ((pod.get("metadata") or {}).get("labels") or {}).get(WORKLOAD_LABEL, "")
+    name = _workload_name(pod)
     if not name or _is_injected(pod):
         return Unchanged()
     if workload is None:
@@ -78,6 +78,11 @@ def inject_pod(
     if replaced:
         annotations[REPLACED_ANNOTATION] = ",".join(replaced)
     return Patched((*operations, *_annotation_operations(pod, annotations)))
+
+
+def _workload_name(pod: Mapping[str, Any]) -> str:
+    name: str = ((pod.get("metadata") or {}).get("labels") or {}).get(WORKLOAD_LABEL, "")
+    return name
 
 
 def _is_injected(pod: Mapping[str, Any]) -> bool:
