@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta, timezone
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.unit.fleet.world import PRIMARY, SimulatedProxy, breaker, config, key, quota, results, workload
 
 from claudeops.exchange import MAX_REPORT_BYTES, PATH, Assignment, Flip, decode_assignment, encode_message
 from claudeops.fleet import Denied, ExchangeHooks, ExchangeServer, Fleet, FleetSettings, Identity
 from claudeops.proxyconfig import WorkloadKey
-from tests.unit.fleet.world import PRIMARY, SimulatedProxy, breaker, config, key, quota, results, workload
 
 BOUND_S = 20.0
 SERVER_NAME = "claudeops-exchange.claudeops-system.svc"
@@ -35,7 +35,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A self-signed serving certificate with its key in one PEM file."""
     private = ec.generate_private_key(ec.SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, SERVER_NAME)])
-    now = datetime.now(timezone.utc)
+    now = datetime.now(UTC)
     signed = (
         x509.CertificateBuilder()
         .subject_name(name)
@@ -127,7 +127,7 @@ async def exchange(
 
 
 def run(body: Callable[[], Awaitable[None]]) -> None:
-    asyncio.run(asyncio.wait_for(body(), BOUND_S))  # type: ignore[arg-type]
+    asyncio.run(asyncio.wait_for(body(), BOUND_S))
 
 
 def test_the_first_report_is_answered_at_once_in_the_leaders_epoch(certificate: Path) -> None:

@@ -82,14 +82,15 @@ def allot(capacity: Sequence[float | None], members: Sequence[Member]) -> Allotm
     proxies = sum(len(member.offers) for member in members)
     bounds = tuple(BOUNDLESS if bound is None else bound for bound in capacity)
     probes = tuple(0.0 if bound is None else probe_rate(bound, proxies) for bound in capacity)
-    wanted = {member.name: _ask(member, probes) for member in members}
-    asked = _within_reach(wanted, [_fill(bounds[index], members, wanted, index) for index in range(3)])
-    fills = [_fill(bounds[index], members, asked, index) for index in range(3)]
+    asked = {member.name: _ask(member, probes) for member in members}
+    first = [_fill(bounds[index], members, asked, index) for index in range(3)]
+    reached = _within_reach(asked, first)
+    fills = [_refill(bounds[index], members, asked, reached, index) for index in range(3)]
     shares = []
     for index in range(3):
         leases = lease_shares(bounds[index], _shares(members, asked, fills[index], index), _held(members, index), probes[index])
         shares.append(_with_headroom(leases, bounds[index], UNLIMITED[index]))
-    portions = {member.name: _portion(member.name, fills, wanted[member.name]) for member in members}
+    portions = {member.name: _portion(member.name, fills, asked[member.name]) for member in members}
     grants = {
         instance: Grant(
             _three(tuple(share[instance].lease for share in shares)),
@@ -133,6 +134,18 @@ def _fill(bound: float, members: Sequence[Member], asked: Mapping[str, _Asked], 
     result = waterfill(bound, claims)
     scaled = {claim.name: result.is_guarantee_scaled and result.grants[claim.name] < min(claim.floor, claim.demand) for claim in claims}
     return {name: (sums[name], result.grants[name], scaled[name]) for name in sums}
+
+
+def _refill(bound: float, members: Sequence[Member], asked: Mapping[str, _Asked], reached: Mapping[str, _Asked], index: int) -> Fill:
+    """First what is within reach, then whatever is left: a wrong mean cost must neither waste capacity nor lift a bound."""
+    sure = _fill(bound, members, reached, index)
+    rests = []
+    sums = {}
+    for member in members:
+        sums[member.name] = sum(demand[index] for demand in asked[member.name].demands.values())
+        rests.append(Claim(member.name, max(0.0, sums[member.name] - sure[member.name][1]), 0.0, member.weight))
+    left = waterfill(max(0.0, bound - sum(grant for _, grant, _ in sure.values())), rests)
+    return {name: (sums[name], sure[name][1] + left.grants[name], sure[name][2]) for name in sums}
 
 
 def _shares(members: Sequence[Member], asked: Mapping[str, _Asked], fill: Fill, index: int) -> list[WorkloadShare]:

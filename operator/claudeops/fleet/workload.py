@@ -16,35 +16,35 @@ from claudeops.translate.terms import WorkloadTerms
 
 START_MEAN_INPUT = 1500.0
 COST_MEMORY_S = 60.0
-PRIOR_REQUESTS = 2.0
+PRIOR_REQUESTS = 1.0
 LATENCY_MEMORY_S = 15.0
 
 
 class CostMeter:
-    """Mean cost of one request in a group: decayed tokens used ÷ decayed requests used, with what proxies estimate as the prior."""
+    """Mean cost of one request in a group, by the proxies' own estimates of what is offered; decayed over a minute.
 
-    __slots__ = ("prior", "requests", "tokens", "updated_at")
+    Not by what was used: short answers end first and would make a young fleet look cheap (reference quota-control, pitfalls 3 and 4).
+    """
+
+    __slots__ = ("requests", "tokens", "updated_at")
 
     def __init__(self, now: float) -> None:
         self.updated_at = now
-        self.prior = (START_MEAN_INPUT, START_MEAN_OUTPUT)
-        self.requests = 0.0
-        self.tokens = (0.0, 0.0)
+        self.requests = PRIOR_REQUESTS
+        self.tokens = (PRIOR_REQUESTS * START_MEAN_INPUT, PRIOR_REQUESTS * START_MEAN_OUTPUT)
 
-    def take(self, used: Triple, wants: Triple, interval_s: float, now: float) -> None:
-        """One proxy's rates over its report's interval."""
+    def take(self, wants: Triple, interval_s: float, now: float) -> None:
+        """One proxy's offered rates over its report's interval. Silence changes nothing; nor does a proxy that estimates no tokens."""
+        if wants[0] <= 0.0 or wants[1] + wants[2] <= 0.0:
+            return
         keep = exp(-max(0.0, now - self.updated_at) / COST_MEMORY_S)
         self.updated_at = now
-        self.requests = self.requests * keep + used[0] * interval_s
-        self.tokens = (self.tokens[0] * keep + used[1] * interval_s, self.tokens[1] * keep + used[2] * interval_s)
-        if wants[0] > 0.0 and wants[1] + wants[2] > 0.0:
-            self.prior = (wants[1] / wants[0], wants[2] / wants[0])
+        self.requests = self.requests * keep + wants[0] * interval_s
+        self.tokens = (self.tokens[0] * keep + wants[1] * interval_s, self.tokens[1] * keep + wants[2] * interval_s)
 
     def means(self) -> Triple:
         """(1, input tokens, output tokens) of one request."""
-        weight = self.requests + PRIOR_REQUESTS
-        first, second = ((tokens + PRIOR_REQUESTS * prior) / weight for tokens, prior in zip(self.tokens, self.prior, strict=True))
-        return (1.0, first, second)
+        return (1.0, self.tokens[0] / self.requests, self.tokens[1] / self.requests)
 
 
 class Workload:
@@ -117,7 +117,7 @@ class Workload:
         self.window.take(report, now)
         self.slos.take(report)
         for group, use in report.groups.items():
-            self.costs.setdefault(group, CostMeter(now)).take(triple(use.used), triple(use.wants), report.interval_s, now)
+            self.costs.setdefault(group, CostMeter(now)).take(triple(use.wants), report.interval_s, now)
             if use.latency_s > 0.0:
                 weight = 1.0 if self.latency_s == 0.0 else 1.0 - exp(-max(0.0, now - self.latency_at) / LATENCY_MEMORY_S)
                 self.latency_s += weight * (use.latency_s - self.latency_s)
