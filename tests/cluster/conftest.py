@@ -39,3 +39,18 @@ def cluster() -> Iterator[Cluster]:
         if not was_up:
             stack.callback(down, layout)
         yield Cluster(kubectl, layout.kubeconfig, layout=layout)
+
+
+@pytest.fixture(scope="session")
+def operator(cluster: Cluster) -> Cluster:
+    """The cluster with controller, injector and simulator of this tree running in it."""
+    for words in (("-f", "crds"), ("-k", "deploy"), ("-k", "deploy/simulator")):
+        cluster.kubectl("apply", "--server-side", "--force-conflicts", words[0], str(REPOSITORY / words[1]))
+        cluster.wait_for(lambda: cluster.kubectl("get", "claudequotas"), what="the resource types")
+    deployments = ("claudeops-system/claudeops-controller", "claudeops-system/claudeops-injector", "claude-simulator/simulator")
+    for namespace, name in (deployment.split("/") for deployment in deployments):
+        # The tag of an image stays when its content changes: what ran before must be started anew.
+        cluster.kubectl("-n", namespace, "rollout", "restart", f"deployment/{name}")
+    for namespace, name in (deployment.split("/") for deployment in deployments):
+        cluster.kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=120s", timeout_s=130)
+    return cluster
