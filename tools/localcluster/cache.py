@@ -42,10 +42,10 @@ def _chunks(part: str | bytes | Path) -> Iterator[bytes]:
         yield part.read_bytes()
 
 
-def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
+def cached(kind: str, key: str, build: Callable[[Path], None], *, kept: int = KEPT_PER_KIND) -> Path:
     """The folder `kind/key`, built once: `build` fills an empty folder, which appears under its name only when complete.
 
-    Safe against a kill at any moment and against a second caller (which waits). Old entries of the kind are pruned.
+    Safe against a kill at any moment and against a second caller (which waits). All but the `kept` newest entries of the kind are removed.
     """
     folder = cache_root() / kind
     final = folder / key
@@ -59,15 +59,15 @@ def cached(kind: str, key: str, build: Callable[[Path], None]) -> Path:
                 build(draft)
                 draft.rename(final)
         (folder / f".{key}.lock").unlink(missing_ok=True)
-        _prune(folder)
+        _prune(folder, kept)
     with contextlib.suppress(OSError):
         os.utime(final)
     return final
 
 
-def _prune(folder: Path) -> None:
+def _prune(folder: Path, kept: int) -> None:
     entries = sorted((e for e in folder.iterdir() if not e.name.startswith(".")), key=lambda e: e.stat().st_mtime)
-    for entry in entries[:-KEPT_PER_KIND]:
+    for entry in entries[:-kept]:
         shutil.rmtree(entry, ignore_errors=True)
 
 

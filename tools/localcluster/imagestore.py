@@ -33,7 +33,7 @@ def build_store(images: Sequence[Image], progress: Progress) -> Path:
             _fill(folder, images)
         (folder / RECORD).write_text(json.dumps(describe(images)))
 
-    return cached("imagestore", digest(run(["containerd", "--version"]), *(image.digest for image in images)), build)
+    return cached("imagestore", digest(run(["containerd", "--version"]), *(image.digest for image in images)), build, kept=3)
 
 
 def copy_store(store: Path, *, root: Path, record: Path) -> None:

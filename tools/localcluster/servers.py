@@ -37,7 +37,7 @@ def build_servers(progress: Progress) -> Path:
         for name in PROGRAMS:
             (folder / name).symlink_to("kube")
 
-    return cached("servers", key, build)
+    return cached("servers", key, build, kept=3)
 
 
 def find_go(progress: Progress) -> Path:
