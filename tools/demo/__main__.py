@@ -94,7 +94,7 @@ def _run(access: Access, screen: Screen) -> Story:
     screen.note(SHORTENED)
     access.kubectl("apply", "--server-side", "--force-conflicts", "-f", "crds")
     wait_until("the resource types", lambda: access.kubectl("get", "--raw", "/apis/claudeops.dev/v1alpha1", is_checked=False), timeout_s=30)
-    access.kubectl("apply", "--server-side", "--force-conflicts", "-k", PLATFORM)
+    access.install("-k", PLATFORM, namespaces=["claudeops-system", "claude-simulator"])
     for namespace, name in (
         ("claude-simulator", "simulator"),
         ("claudeops-system", "claudeops-controller"),

@@ -37,6 +37,13 @@ class Access:
             raise DemoError(f"kubectl {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
         return done.stdout
 
+    def install(self, *what: str, namespaces: list[str]) -> None:
+        """Applies manifests; what ran already (a demonstration that was kept) is restarted, since its images may have changed."""
+        kept = [name for name in namespaces if self.kubectl("-n", name, "get", "deployments", "-o", "name", is_checked=False).strip()]
+        self.kubectl("apply", "--server-side", "--force-conflicts", *what)
+        for name in kept:
+            self.kubectl("-n", name, "rollout", "restart", "deployment")
+
     def shown(self, *words: str) -> str:
         """The line a person would type for the same."""
         return "kubectl " + " ".join(words)
