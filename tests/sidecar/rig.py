@@ -92,12 +92,13 @@ class Reply:
 
     @property
     def events(self) -> list[tuple[str, Any]]:
-        """(event name, data) of a stream."""
-        found = []
+        """(event name, data) of a stream; data that is not JSON stays text."""
+        found: list[tuple[str, Any]] = []
         for block in self.body.decode().split("\n\n"):
             if block.strip():
                 name, _, data = block.partition("\n")
-                found.append((name.removeprefix("event: "), json.loads(data.removeprefix("data: "))))
+                data = data.removeprefix("data: ")
+                found.append((name.removeprefix("event: "), json.loads(data) if data.endswith("}") else data))
         return found
 
 

@@ -22,8 +22,11 @@ from claudeops.sidecar.answer import PARKED, Answer, framing_refusal, refusal
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.caller import COUNT_TOKENS, HEAD, MESSAGES, MODELS, Caller
 from claudeops.sidecar.edit import edited
+from claudeops.sidecar.failure import Failure
 from claudeops.sidecar.group import COUNT_TOKENS as COUNT_TOKENS_GROUP
 from claudeops.sidecar.group import OTHER
+from claudeops.sidecar.model import PRIMARY
+from claudeops.sidecar.probe import Probe, wants_probe
 from claudeops.sidecar.recovery import Recovery
 from claudeops.sidecar.relay import Relay
 from claudeops.sidecar.runtime import Runtime
@@ -58,6 +61,7 @@ class Pipeline:
         self.admission = Admission(loop, runtime, resume=self._resume, refuse=self.refuse)
         self.recovery = Recovery(loop, runtime, admission=self.admission, walk_again=self.walk_again)
         self.server = ServerContext(self.handle, framing_refusal, dropped=DROPPED, max_body_bytes=MAX_BODY_BYTES)
+        self.probes: set[Probe] = set()
         self.target: Target | None = None
         self.pool: Pool | None = None
         self.auxiliary: Pool | None = None
@@ -98,6 +102,7 @@ class Pipeline:
         for pool in (self.pool, self.auxiliary):
             if pool is not None:
                 pool.sweep()
+        self._sweep_probes(now)
 
     def start_drain(self) -> None:
         """Refuse new requests, close idle client connections, finish what is parked or runs."""
@@ -222,6 +227,33 @@ class Pipeline:
         call.model = runtime.primary
         call.group = runtime.group(OTHER, call.walked_at)
         return None
+
+    # -- probes
+
+    def _sweep_probes(self, now: float) -> None:
+        runtime = self.runtime
+        for probe in list(self.probes):
+            probe.check()
+        config, pool = runtime.config, self.pool
+        if config is None or pool is None or runtime.key is None or runtime.is_draining:
+            return
+        for model in runtime.tiers:
+            if wants_probe(model, now):
+                probe = Probe(self, model, timeout_s=config.resilience.timeouts.first_byte_s, now=now)
+                self.probes.add(probe)
+                pool.send(probe, probe.request(config.resilience.breaker.probe_max_tokens))
+
+    def end_probe(self, probe: Probe, failure: Failure | None) -> None:
+        """A probe of our own was answered (`failure`: None), or was not."""
+        self.probes.discard(probe)
+        model, now = probe.model, self.runtime.clock()
+        status = 200 if failure is None else failure.status
+        upstream = model.counters[PRIMARY].upstream
+        upstream[status] = upstream.get(status, 0) + 1
+        if failure is None:
+            self.recovery.model_succeeded(model, probe.sent_at, now)
+        else:
+            self.recovery.judge_model(model, failure, probe.sent_at, now)
 
     # -- hooks of the runtime
 

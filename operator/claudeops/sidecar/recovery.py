@@ -16,6 +16,7 @@ from claudeops.sidecar.call import Call
 from claudeops.sidecar.caller import MESSAGES
 from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure
 from claudeops.sidecar.level_headers import are_levels_high
+from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.settle import count_upstream, settle_usage
 
@@ -44,35 +45,40 @@ class Recovery:
 
     def judge(self, call: Call, failure: Failure, now: float) -> None:
         """Breaker, counters and the group's pause learn of a failed attempt."""
-        if call.caller.kind == MESSAGES:
-            count_upstream(call, failure.status)
         if failure.status == THROTTLED:
             self._throttle(call, failure, now)
-        breaker = call.model.breaker
-        if call.caller.kind != MESSAGES:
-            return
+        if call.caller.kind == MESSAGES:
+            count_upstream(call, failure.status)
+            self.judge_model(call.model, failure, call.sent_at, now)
+
+    def judge_model(self, model: ModelRuntime, failure: Failure, sent_at: float, now: float) -> None:
+        """The model's breaker learns of a failure."""
+        breaker = model.breaker
         before = breaker.state
+        retry_after_s = failure.retry_after_s or 0.0
         if failure.status == THROTTLED and not failure.is_spend:
-            breaker.throttled(call.sent_at, now, failure.retry_after_s or 0.0)
+            breaker.throttled(sent_at, now, retry_after_s)
         elif failure.status == NO_CONNECTION or failure.status >= 500:
-            is_unreachable = failure.status == NO_CONNECTION
-            breaker.failed(call.sent_at, now, is_unreachable=is_unreachable, retry_after_s=failure.retry_after_s or 0.0)
+            breaker.failed(sent_at, now, is_unreachable=failure.status == NO_CONNECTION, retry_after_s=retry_after_s)
         else:
-            breaker.ignored(call.sent_at)
+            breaker.ignored(sent_at)
         if breaker.state != before:
-            self.breaker_changed()
+            self._breaker_changed()
 
     def succeeded(self, call: Call, now: float) -> None:
         """The API serves this model."""
-        if call.caller.kind != MESSAGES:
-            return
-        breaker = call.model.breaker
-        before = breaker.state
-        breaker.succeeded(call.sent_at, now)
-        if breaker.state != before:
-            self.breaker_changed()
+        if call.caller.kind == MESSAGES:
+            self.model_succeeded(call.model, call.sent_at, now)
 
-    def breaker_changed(self) -> None:
+    def model_succeeded(self, model: ModelRuntime, sent_at: float, now: float) -> None:
+        """The model's breaker learns of a success."""
+        breaker = model.breaker
+        before = breaker.state
+        breaker.succeeded(sent_at, now)
+        if breaker.state != before:
+            self._breaker_changed()
+
+    def _breaker_changed(self) -> None:
         """Tell the controller, and let everybody who waits choose again."""
         self.runtime.on_urgent("breaker")
         self.loop.call_soon(self.runtime.on_change)
@@ -86,7 +92,7 @@ class Recovery:
 
     def take_stranded(self) -> list[Call]:
         """Those who back off for a model that may not be used now: they need not wait any longer."""
-        stranded = [call for call in self.backing_off if call.model.breaker.state != CLOSED or call.model.is_flipped]
+        stranded = [call for call in self.backing_off if not _is_in_use(call.model)]
         for call in stranded:
             self.forget(call)
         return stranded
@@ -120,9 +126,7 @@ class Recovery:
         runtime = self.runtime
         assert runtime.config is not None
         model = call.model
-        if call.attempts >= runtime.config.resilience.retry.max_attempts or call.is_probe:
-            return False
-        if model.breaker.state != CLOSED or model.is_flipped:
+        if call.attempts >= runtime.config.resilience.retry.max_attempts or not _is_in_use(model):
             return False
         is_throttled = failure.status == THROTTLED
         wait_s = max(0.0, call.group.limiter.paused_until - now) if is_throttled else self._wait_s(call, failure)
@@ -149,10 +153,15 @@ class Recovery:
         if call.model not in call.tiers or now >= call.deadline:
             return False
         floor = call.tiers.index(call.model) + 1
-        if not any(tier.breaker.state == CLOSED and not tier.is_flipped for tier in call.tiers[floor:]):
+        if not any(map(_is_in_use, call.tiers[floor:])):
             return False
         call.floor = floor
         call.attempts = 0
         call.is_again = True
         self.walk_again(call)
         return True
+
+
+def _is_in_use(model: ModelRuntime) -> bool:
+    """Ordinary traffic goes there."""
+    return model.breaker.state == CLOSED and not model.is_flipped

@@ -193,22 +193,26 @@ class Relay(Call):
         assert reader is not None
         self.stream_bytes += len(body)
         out = reader.feed(body)
-        if reader.has_content and not self.first_content_at:
+        if reader.has_content:
             self._see_content(now)
         if self.has_relayed:
-            if not reader.is_finished:
-                self.client.write(self._framed(out))
-                return self._fail(Failure(BAD_GATEWAY, "the upstream ended the stream before its end", is_counted=True), now)
-            return self._finish_stream(out + reader.rest(), now)
+            self._feed_last(reader, out, now)
+            return
         self.held.append(out)
         if reader.error is not None:
-            return self._fail_held(failure_of_event(reader.error), is_complete, now)
-        if is_complete and not reader.is_finished:
-            return self._fail(Failure(BAD_GATEWAY, "the upstream ended the stream before its end", is_counted=True), now)
-        if reader.has_begun or is_complete:
+            self._fail_held(failure_of_event(reader.error), is_complete, now)
+        elif is_complete and not reader.is_finished:
+            self._fail(_cut_short(), now)
+        elif reader.has_begun:
             self._release_head(is_complete, now)
         elif self.hold_timer is None:
             self.hold_timer = self.pipeline.loop.call_later(HOLD_HEAD_S, self._hold_is_over)
+
+    def _feed_last(self, reader: EventReader, out: bytes, now: float) -> None:
+        if reader.is_finished:
+            return self._finish_stream(out + reader.rest(), now)
+        self.client.write(self._framed(out))
+        self._fail(_cut_short(), now)
 
     def _fail_held(self, failure: Failure, is_complete: bool, now: float) -> None:
         """An error event before anything was relayed: it may be repeated; else it is passed on as it came."""
@@ -239,6 +243,8 @@ class Relay(Call):
         self.client.write(head + self._framed(body))
 
     def _see_content(self, now: float) -> None:
+        if self.first_content_at:
+            return
         self.first_content_at = now
         if self.model.breaker.state != CLOSED:
             self.pipeline.recovery.succeeded(self, now)
@@ -349,3 +355,7 @@ class Relay(Call):
         if self.hold_timer is not None:
             self.hold_timer.cancel()
             self.hold_timer = None
+
+
+def _cut_short() -> Failure:
+    return Failure(BAD_GATEWAY, "the upstream ended the stream before its end", is_counted=True)

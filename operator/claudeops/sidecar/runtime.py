@@ -134,10 +134,9 @@ class Runtime:
         """Make `config` the one in force, for parked requests too. Raises InvalidResource (and changes nothing) if it names an
         unknown model; counters, breakers, leases and running requests are kept."""
         names = [config.model.name, *config.model.fallbacks]
-        known = [self.catalogue.model(name) for name in names]
-        for name, model in zip(names, known, strict=True):
-            if model is None:
-                raise InvalidResource(f"{name} is not a model this proxy knows: name one of the catalogue", path="model")
+        unknown = [name for name in names if self.catalogue.model(name) is None]
+        if unknown:
+            raise InvalidResource(f"{unknown[0]} is not a model this proxy knows: name one of the catalogue", path="model")
         if self.config is None or config.upstream != self.config.upstream:
             self.target = target_of(config.upstream)
         previous, self.config = self.config, config

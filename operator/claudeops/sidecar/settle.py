@@ -15,9 +15,9 @@ STREAM_LEARN_BYTES = 2_000
 
 def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "") -> None:
     """Count an answer given to the application (``call.status``; ``reason``: "" for what the API answered)."""
-    model = call.model
+    model = call.model or runtime.primary
     if model is None:
-        return
+        return  # there is no configuration yet
     counters = model.counters[call.tier]
     key = (call.status, reason)
     counters.requests[key] = counters.requests.get(key, 0) + 1

@@ -127,16 +127,20 @@ class EventReader:
     def _scan(self, data: bytes) -> None:
         if not self.has_content and data.find(b"event: content_block_") >= 0:
             self.has_content = self.has_begun = True
-        at = data.find(b"event: message_")
-        while at >= 0:
-            stop = data.find(b"\n\n", at)
-            if at == 0 or data[at - 1] == 10:
-                self._read_message(data[at : stop if stop >= 0 else len(data)])
-            at = data.find(b"event: message_", at + 15 if stop < 0 else stop)
+        self._scan_messages(data)
         if data.startswith(b"event: error") or data.find(b"\nevent: error") >= 0:
             self._read_error(data)
         elif not self.has_begun:
             self.has_begun = any(event and not event.startswith(_HARMLESS) for event in data.split(b"\n\n"))
+
+    def _scan_messages(self, data: bytes) -> None:
+        at = data.find(b"event: message_")
+        while at >= 0:
+            stop = data.find(b"\n\n", at)
+            stop = len(data) if stop < 0 else stop
+            if at == 0 or data[at - 1] == 10:
+                self._read_message(data[at:stop])
+            at = data.find(b"event: message_", stop)
 
     def _read_message(self, event: bytes) -> None:
         if event.startswith(b"event: message_stop"):

@@ -59,27 +59,28 @@ def parse_request_head(head: bytes, is_dropped: re.Pattern[bytes]) -> RequestHea
     """
     lines = head.split(b"\r\n")
     method, target, version = lines[0].split(b" ")
-    values: dict[bytes, bytes] = {}
-    keep: list[tuple[bytes, bytes]] = []
-    for line in lines[1:]:
-        name, colon, value = line.partition(b":")
-        lower = name.lower()
-        if not colon or not lower or lower.strip(b" \t") != lower:
-            raise ValueError("a header line without a plain name")
-        values[lower] = value.strip(b" \t")
-        if lower not in HOP_BY_HOP and not is_dropped.fullmatch(lower):
-            keep.append((lower, line))
-    nominated = values.get(b"connection")
-    if nominated is not None:
-        names = {n.strip().lower() for n in nominated.split(b",")}
-        keep = [k for k in keep if k[0] not in names]
+    fields = [_field(line) for line in lines[1:]]
+    values = {name: value for name, value, _ in fields}
     if len(values.get(b"content-length", b"")) > LENGTH_DIGITS_MAX:
         raise ValueError("an absurd content-length")
-    parsed = RequestHead(method, target, values, b"".join([line + b"\r\n" for _, line in keep]))
+    nominated = {name.strip().lower() for name in values.get(b"connection", b"").split(b",")}
+    keep = [
+        line + b"\r\n" for name, _, line in fields if name not in HOP_BY_HOP and name not in nominated and not is_dropped.fullmatch(name)
+    ]
+    parsed = RequestHead(method, target, values, b"".join(keep))
     if version != b"HTTP/1.1":
         parsed.is_http10 = True
         parsed.keep_alive = False
     return parsed
+
+
+def _field(line: bytes) -> tuple[bytes, bytes, bytes]:
+    """(lower-case name, value, line)."""
+    name, colon, value = line.partition(b":")
+    lower = name.lower()
+    if not colon or not lower or lower.strip(b" \t") != lower:
+        raise ValueError("a header line without a plain name")
+    return lower, value.strip(b" \t"), line
 
 
 def memo_key(data: bytes, end: int) -> tuple[bytes, int] | None:

@@ -174,32 +174,41 @@ class ServerConnection:
 
     def _parse(self, data: bytes, end: int, key: tuple[bytes, int] | None) -> None:
         """A head not seen before: llhttp decides whether it is valid, then its lines are read."""
-        start = 0
-        while data.startswith(b"\r\n", start):
-            start += 2
-        self.has_head = self.is_complete = False
-        self.body_parts, self.have = [], 0
-        self.parser = parser = httptools.HttpRequestParser(self)
-        try:
-            parser.feed_data(data[start : end + 4])
-            if not self.has_head:
-                raise ValueError("the head does not end where it should")
-            self.head = head = parse_request_head(data[start:end], self.context.dropped)
-        except httptools.HttpParserUpgrade:
-            return self.refuse(400, "upgrade is not supported")
-        except (httptools.HttpParserError, ValueError) as error:
-            return self.refuse(400, f"not valid HTTP/1.1: {error}")
+        start = _first_line(data)
+        head = self._read_head(data[start : end + 4])
+        if head is None:
+            return
         if head.wants_continue and head.length <= self.context.max_body_bytes:
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         if head.is_chunked:
-            head.keep_alive = False  # what follows a chunked body in the same read cannot be told from it
-            if len(data) > end + 4:
-                self._feed(data[end + 4 :])
-            return
+            return self._begin_chunked(head, data[end + 4 :])
         self.parser = None
         if key is not None and start == 0 and head.keep_alive and not head.wants_continue:
             self.context.remember(key[0], head)
         self._expect(head.length, data, end + 4)
+
+    def _read_head(self, raw: bytes) -> RequestHead | None:
+        """None if it was refused."""
+        self.has_head = self.is_complete = False
+        self.body_parts, self.have = [], 0
+        self.parser = parser = httptools.HttpRequestParser(self)
+        try:
+            parser.feed_data(raw)
+            if not self.has_head:
+                raise ValueError("the head does not end where it should")
+            self.head = parse_request_head(raw[:-4], self.context.dropped)
+        except httptools.HttpParserUpgrade:
+            self.refuse(400, "upgrade is not supported")
+            return None
+        except (httptools.HttpParserError, ValueError) as error:
+            self.refuse(400, f"not valid HTTP/1.1: {error}")
+            return None
+        return self.head
+
+    def _begin_chunked(self, head: RequestHead, data: bytes) -> None:
+        head.keep_alive = False  # what follows a chunked body in the same read cannot be told from it
+        if data:
+            self._feed(data)
 
     def _expect(self, length: int, data: bytes, start: int) -> None:
         """The body has `length` bytes and begins at data[start]."""
@@ -322,3 +331,11 @@ class ServerConnection:
                 self.refuse(408, "the request took too long to arrive")
         elif tick - self.since > IDLE_TICKS or self.context.is_draining:
             self.transport.close()
+
+
+def _first_line(data: bytes) -> int:
+    """Where the request line begins: blank lines before it are to be ignored."""
+    start = 0
+    while data.startswith(b"\r\n", start):
+        start += 2
+    return start

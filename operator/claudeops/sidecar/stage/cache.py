@@ -92,8 +92,8 @@ def strip_marks(call: Call) -> None:
 
 def _unmarked(block: Member) -> Member:
     kept = {name: value for name, value in block.items() if name != "cache_control"}
-    content = kept.get("content")
-    if content is not None and bytes(content[:1]) == b"[" and MARK in bytes(content):
+    content = bytes(kept.get("content", b""))
+    if content.startswith(b"[") and MARK in content:
         try:
             kept["content"] = Raw(encode([_unmarked(inner) for inner in decode_list(content)]))
         except DecodeError:

@@ -24,17 +24,21 @@ def fit_to_model(call: Call, *, is_forced: bool, is_prefilled: bool) -> None:
         call.adjusted += ("tool_choice",)
     drops_prefill = is_prefilled and not model.prefill
     drops_thinking = call.tier == FALLBACK and has_thinking(call)
-    if not (drops_prefill or drops_thinking):
-        return
+    if drops_prefill or drops_thinking:
+        _edit_turns(call, drops_prefill=drops_prefill, drops_thinking=drops_thinking)
+
+
+def _edit_turns(call: Call, *, drops_prefill: bool, drops_thinking: bool) -> None:
     try:
         turns = decode_list(decode_members(call.body)["messages"])
+        if drops_thinking:
+            turns = [turn for turn in map(without_thinking, turns) if turn is not None]
+            _unbind_thinking(call)
     except (DecodeError, KeyError):
-        return
-    if drops_thinking:
-        turns = [turn for turn in map(without_thinking, turns) if turn is not None]
-        _unbind_thinking(call)
-    while drops_prefill and turns and bytes(turns[-1].get("role", b"")).strip() == b'"assistant"':
-        turns.pop()
+        return  # not the API's shape: it will say so itself
+    if drops_prefill:
+        while turns and _is_assistants(turns[-1]):
+            turns.pop()
     call.edits["messages"] = encode(turns)
     call.adjusted += ("prefill",) * drops_prefill + ("thinking_blocks",) * drops_thinking
 
@@ -51,10 +55,8 @@ def has_thinking(call: Call) -> bool:
 
 def without_thinking(turn: Member) -> Member | None:
     """The turn without thinking blocks; None if nothing else was in it. Every other block keeps its bytes."""
-    if bytes(turn.get("role", b"")).strip() != b'"assistant"':
-        return turn
-    content = turn.get("content", Raw(b""))
-    if bytes(content[:1]) != b"[":
+    content = bytes(turn.get("content", b""))
+    if not _is_assistants(turn) or not content.startswith(b"["):
         return turn
     blocks = decode_list(content)
     kept = [block for block in blocks if bytes(block.get("type", b"")).strip() not in _QUOTED_TYPES]
@@ -63,6 +65,10 @@ def without_thinking(turn: Member) -> Member | None:
     if not kept:
         return None
     return turn | {"content": Raw(encode(kept))}
+
+
+def _is_assistants(turn: Member) -> bool:
+    return bytes(turn.get("role", b"")).strip() == b'"assistant"'
 
 
 def _unbind_thinking(call: Call) -> None:

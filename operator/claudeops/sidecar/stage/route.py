@@ -25,15 +25,11 @@ def route(call: Call, runtime: Runtime) -> Answer | None:
         tiers = chosen
     call.tiers = tiers
     now = call.walked_at
-    index = call.floor
-    if runtime.sticky.entries and call.session and index == 0:
-        index = _sticky_index(call, runtime, tiers)
-    elif index >= len(tiers):
-        index = len(tiers) - 1
-    first = index
+    first = index = _first_index(call, runtime, tiers)
     while not is_usable(tiers[index], call, now):
         index += 1
         if index == len(tiers):
+            call.model = tiers[first]
             return _refuse(tiers[first], now)
     model = tiers[index]
     call.model = model
@@ -46,6 +42,15 @@ def route(call: Call, runtime: Runtime) -> Answer | None:
             runtime.sticky.force(call.session, model.id, now)
     call.edits = {} if model.id == name else {MODEL: model.quoted_id}
     return None
+
+
+def _first_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...]) -> int:
+    """The tier to begin with: past those that are used up, or the one that the session stays on."""
+    if call.floor:
+        return min(call.floor, len(tiers) - 1)
+    if call.session and runtime.sticky.entries:
+        return _sticky_index(call, runtime, tiers)
+    return 0
 
 
 def is_usable(model: ModelRuntime, call: Call, now: float) -> bool:

@@ -1,0 +1,93 @@
+"""A half-open probe of our own: one small request to a model that nobody asks for just now."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from claudeops.policy.breaker import CLOSED
+from claudeops.sidecar.failure import NO_CONNECTION, TIMED_OUT, Failure, failure_of_answer
+from claudeops.sidecar.model import ModelRuntime
+from claudeops.sidecar.stage.route import PROBE_EVERY_S
+from claudeops.wire.transit import Carrier, Transit
+
+if TYPE_CHECKING:
+    from claudeops.sidecar.pipeline import Pipeline
+
+API_VERSION = b"2023-06-01"
+GRACE_S = 0.5
+"""How long a half-open breaker waits for a request of the application to be its probe."""
+
+
+def wants_probe(model: ModelRuntime, now: float) -> bool:
+    """Is it time to look whether this model serves again, with no request of the application to do it? Takes the probe."""
+    breaker = model.breaker
+    if breaker.state != CLOSED:
+        if now < breaker.reopen_at + GRACE_S:
+            return False
+        return breaker.take_probe(now, not model.is_flipped or model.may_probe)
+    if model.is_flipped and model.may_probe and now - model.probed_at >= PROBE_EVERY_S:
+        model.probed_at = now
+        return True
+    return False
+
+
+class Probe(Transit):
+    """Asks for at most ``probeMaxTokens``; the breaker and the upstream counters learn of it, the application's counters do not."""
+
+    __slots__ = ("body", "deadline", "head", "model", "pipeline", "sent_at", "status")
+
+    def __init__(self, pipeline: Pipeline, model: ModelRuntime, *, timeout_s: float, now: float) -> None:
+        super().__init__()
+        self.pipeline = pipeline
+        self.model = model
+        self.sent_at = now
+        self.deadline = now + timeout_s
+        self.status = 0
+        self.head = b""
+        self.body = b""
+
+    def request(self, max_tokens: int) -> tuple[bytes, bytes]:
+        """Head and body."""
+        target, key = self.pipeline.target, self.pipeline.runtime.key
+        assert target is not None and key is not None
+        body = msgspec.json.encode(
+            {"model": self.model.id, "max_tokens": max_tokens, "messages": [{"role": "user", "content": "Answer with: ok"}]}
+        )
+        head = (
+            b"POST %b/v1/messages HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\ncontent-type: application/json\r\n"
+            b"anthropic-version: %b\r\nx-api-key: %b\r\ncontent-length: %d\r\n\r\n"
+        ) % (target.prefix, target.host, API_VERSION, key, len(body))
+        return head, body
+
+    def response(self, status: int, head: bytes, body: bytes, is_complete: bool) -> None:
+        self.status = status
+        self.head = head
+        self.more(body, is_complete)
+
+    def more(self, body: bytes, is_complete: bool) -> None:
+        self.body += body
+        if not is_complete:
+            return
+        if self.status == 200:
+            self.pipeline.end_probe(self, None)
+        else:
+            self.pipeline.end_probe(self, failure_of_answer(self.status, self.head, self.body))
+
+    def failed(self, reason: str, *, is_unreachable: bool) -> None:
+        self.pipeline.end_probe(self, Failure(NO_CONNECTION if is_unreachable else 502, reason))
+
+    def check(self) -> None:
+        if self.pipeline.runtime.clock() >= self.deadline:
+            carrier: Carrier | None
+            carrier, self.upstream = self.upstream, None
+            if carrier is not None:
+                carrier.abandon()
+            self.pipeline.end_probe(self, Failure(TIMED_OUT, "the probe was not answered in time"))
+
+    def client_gone(self) -> None:
+        """There is no client."""
+
+    def client_slow(self, is_slow: bool) -> None:
+        """There is no client."""

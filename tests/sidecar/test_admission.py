@@ -1,0 +1,235 @@
+"""Who may send, who waits, who is refused: the leased limits on real requests."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from tests.sidecar.rig import PRIMARY, Rig, ask, config, proxy, run, simulator, until
+
+from claudeops.exchange import Assignment, Lease
+from claudeops.exchange import Rates as LeaseRates
+from claudeops.proxyconfig import ControllerAddress, Limits, Queue, Rates
+from claudeops.simulator.fault import Fault
+
+GROUP = "sonnet-4.x"
+PLENTY = LeaseRates(requests=1000.0, input_tokens=1e6, output_tokens=1e6)
+CONTROLLER = ControllerAddress(url="https://exchange.invalid:8443", server_name="exchange", ca_bundle="x", audience="a")
+
+
+def limits(requests: float = 60_000, output: float = 60_000_000, **parts: Any) -> Limits:
+    rates = Rates(requests_per_minute=requests, input_tokens_per_minute=60_000_000, output_tokens_per_minute=output)
+    return Limits(baseline={GROUP: rates}, **parts)
+
+
+def lease(rates: LeaseRates, **parts: Any) -> Assignment:
+    return Assignment(epoch=1, version=1, leases={GROUP: Lease(rates=rates)}, **parts)
+
+
+def is_settled(rig: Rig) -> bool:
+    groups = rig.runtime.groups.values()
+    return rig.runtime.in_flight == 0 and all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in groups)
+
+
+def test_requests_beyond_the_lease_wait_and_are_served_in_time() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url, limits=limits(requests=600))) as rig:
+            began = rig.runtime.clock()
+            replies = await asyncio.gather(*(rig.call(ask()) for _ in range(20)))
+            assert {reply.status for reply in replies} == {200}
+            assert rig.runtime.clock() - began >= 0.8, "ten a second, ten at once"
+            assert max(int(reply.headers["x-claudeops-queue-ms"]) for reply in replies) >= 500
+            assert "queue" in rig.urgent
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_wait_beyond_the_workloads_maximum_is_refused_as_quota() -> None:
+    async def test() -> None:
+        tight = limits(requests=6, queue=Queue(max_wait_s=5.0))
+        async with simulator() as api, proxy(config(api.url, limits=tight)) as rig:
+            assert (await rig.call(ask())).status == 200
+            reply = await rig.call(ask())
+            while reply.status == 200:
+                reply = await rig.call(ask())
+            assert (reply.status, reply.reason) == (429, "quota")
+            assert reply.json["error"]["type"] == "rate_limit_error"
+            assert 5 <= int(reply.headers["retry-after"]) <= 60
+            assert rig.runtime.groups[GROUP].counters.shed == 1
+
+    run(test)
+
+
+def test_a_wait_beyond_the_clients_own_timeout_is_refused_as_deadline() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url, limits=limits(requests=6))) as rig:
+            impatient = {"x-stainless-timeout": "2"}
+            reply = await rig.call(ask(), headers=impatient)
+            while reply.status == 200:
+                reply = await rig.call(ask(), headers=impatient)
+            assert (reply.status, reply.reason) == (429, "deadline")
+
+    run(test)
+
+
+def test_a_full_queue_is_refused_as_such() -> None:
+    async def test() -> None:
+        tight = limits(output=3000, queue=Queue(max_wait_s=600.0, max_length=1))
+        async with simulator(speed=1.0, ttft_s=20.0) as api, proxy(config(api.url, limits=tight)) as rig:
+            running = [await rig.connect() for _ in range(2)]
+            for client in running:
+                await client.send(json.dumps(ask()).encode())
+            await until(lambda: rig.runtime.queued == 1)
+            reply = await rig.call(ask())
+            assert (reply.status, reply.reason) == (429, "queue_full")
+
+    run(test)
+
+
+def test_one_who_waits_too_long_is_told_so() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url, limits=limits())) as rig:
+            api.set_faults([Fault(kind="slow", delay_s=30.0)])
+            rig.runtime.max_in_flight = 1
+            first = await rig.connect()
+            await first.send(json.dumps(ask()).encode())
+            await until(lambda: rig.runtime.in_flight == 1)
+            rig.pipeline.admission.latency.value = 0.01
+            reply = await rig.call(ask(), headers={"x-stainless-timeout": "0.3"})
+            assert (reply.status, reply.reason) == (429, "deadline")
+            assert rig.runtime.queued == 0
+
+    run(test)
+
+
+def test_max_in_flight_bounds_what_runs_at_once() -> None:
+    async def test() -> None:
+        async with simulator(speed=1.0, ttft_s=0.1, tokens_per_s=2000.0) as api:
+            async with proxy(config(api.url, limits=limits(max_in_flight=3, max_replicas=1))) as rig:
+                seen = 0
+                calls = [asyncio.ensure_future(rig.call(ask())) for _ in range(9)]
+                while not all(call.done() for call in calls):
+                    seen = max(seen, rig.runtime.in_flight, sum(group.in_flight for group in api.stats().groups))
+                    await asyncio.sleep(0.005)
+                assert {call.result().status for call in calls} == {200}
+                assert seen == 3
+
+    run(test)
+
+
+def test_the_pools_size_bounds_what_runs_at_once_and_follows_the_assignment() -> None:
+    async def test() -> None:
+        async with simulator(speed=1.0, ttft_s=0.1, tokens_per_s=2000.0) as api, proxy(config(api.url, limits=limits())) as rig:
+            rig.assign(lease(PLENTY, connections=2))
+            seen = 0
+            calls = [asyncio.ensure_future(rig.call(ask())) for _ in range(6)]
+            while not all(call.done() for call in calls):
+                counts = rig.pipeline.pool_counts()
+                seen = max(seen, counts["busy"] + counts["opening"])
+                await asyncio.sleep(0.005)
+            assert seen == 2
+            rig.assign(lease(PLENTY, connections=1))
+            await until(lambda: sum(rig.pipeline.pool_counts().values()) == 1)
+
+    run(test)
+
+
+def test_interactive_requests_go_before_background_ones() -> None:
+    async def test() -> None:
+        async with simulator(speed=1.0, ttft_s=0.05, tokens_per_s=5000.0) as api, proxy(config(api.url, limits=limits())) as rig:
+            rig.runtime.max_in_flight = 1
+            first = asyncio.ensure_future(rig.call(ask()))
+            await until(lambda: rig.runtime.in_flight == 1)
+            order: list[str] = []
+
+            async def call(name: str, priority: str) -> None:
+                await rig.call(ask(), headers={"x-claudeops-priority": priority})
+                order.append(name)
+
+            waiting = []
+            for name, priority in [("b1", "background"), ("b2", "background"), ("i1", "interactive")]:
+                waiting.append(asyncio.ensure_future(call(name, priority)))
+                await until(lambda: rig.runtime.queued == len(waiting))
+            await asyncio.gather(first, *waiting)
+            assert order == ["i1", "b1", "b2"]
+
+    run(test)
+
+
+def test_a_larger_lease_lets_those_who_wait_go_at_once() -> None:
+    async def test() -> None:
+        waiting_room = limits(queue=Queue(max_wait_s=600.0))
+        async with simulator() as api, proxy(config(api.url, limits=waiting_room, controller=CONTROLLER)) as rig:
+            rig.assign(lease(LeaseRates(requests=0.05, input_tokens=1e6, output_tokens=1e6)))
+            assert (await rig.call(ask())).status == 200
+            waiting = asyncio.ensure_future(rig.call(ask()))
+            await until(lambda: rig.runtime.queued == 1)
+            rig.assign(lease(PLENTY))
+            assert (await waiting).status == 200
+
+    run(test)
+
+
+def test_a_smaller_lease_sheds_those_who_would_wait_too_long() -> None:
+    async def test() -> None:
+        async with simulator(speed=1.0, ttft_s=5.0) as api, proxy(config(api.url, limits=limits(), controller=CONTROLLER)) as rig:
+            rig.assign(lease(LeaseRates(requests=1.0, input_tokens=1e6, output_tokens=1e6)))
+            calls = [asyncio.ensure_future(rig.call(ask())) for _ in range(6)]
+            await until(lambda: rig.runtime.queued == 3)
+            rig.assign(lease(LeaseRates(requests=0.02, input_tokens=1e6, output_tokens=1e6)))
+            await until(lambda: sum(call.done() for call in calls) == 3)
+            assert {call.result().reason for call in calls if call.done()} == {"quota"}
+            for call in calls:
+                call.cancel()
+
+    run(test)
+
+
+def test_without_a_controllers_answer_the_minimum_holds() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url, controller=CONTROLLER)) as rig:
+            assert rig.runtime.groups[GROUP].limiter.lease.requests == 0.5
+            assert (await rig.call(ask())).status == 200
+            assert rig.runtime.lease_phase.value == "Baseline"
+
+    run(test)
+
+
+def test_the_levels_in_the_headers_slow_the_proxy_before_a_429() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url, limits=limits())) as rig:
+            rig.assign(
+                Assignment(
+                    epoch=1,
+                    version=1,
+                    leases={GROUP: Lease(rates=PLENTY, limits=LeaseRates(requests=83.3, input_tokens=83_333, output_tokens=16_667))},
+                )
+            )
+            assert (await rig.call(ask())).status == 200
+            gauges = rig.runtime.groups[GROUP].limiter.gauges
+            assert [round(gauge.limit_per_s * 60) for gauge in gauges] == [5000, 5_000_000, 1_000_000]
+            assert len(rig.runtime.organization_ids) == 1
+            assert len(rig.runtime.workspace_ids) == 1
+
+    run(test)
+
+
+def test_a_changed_configuration_holds_for_those_who_wait_too() -> None:
+    async def test() -> None:
+        async with simulator(speed=1.0, ttft_s=0.3) as api, proxy(config(api.url, limits=limits())) as rig:
+            rig.runtime.max_in_flight = 1
+            running = asyncio.ensure_future(rig.call(ask(temperature=0.9)))
+            await until(lambda: rig.runtime.in_flight == 1)
+            waiting = asyncio.ensure_future(rig.call(ask(temperature=0.9)))
+            await until(lambda: rig.runtime.queued == 1)
+            from claudeops.proxyconfig import Bounds, Sampling
+
+            rig.apply(config(api.url, revision=2, limits=limits(max_in_flight=1), sampling=Sampling(temperature=Bounds(max=0.2))))
+            assert "x-claudeops-adjusted" not in (await running).headers
+            assert (await waiting).headers["x-claudeops-adjusted"] == "temperature"
+            assert api.requests()[0].sampling["temperature"] == 0.2
+            assert rig.runtime.models[PRIMARY].counters[0].adjusted == {"temperature": 1}
+
+    run(test)

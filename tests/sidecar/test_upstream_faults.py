@@ -1,0 +1,179 @@
+"""What the application sees when the API fails: an answer of the API's shape, and as often as possible no failure at all."""
+
+from __future__ import annotations
+
+import pytest
+from tests.sidecar.rig import PRIMARY, Reply, Rig, ask, config, proxy, resilience, run, simulator, until
+
+from claudeops.proxyconfig import Retry, Timeouts
+from claudeops.simulator.fault import Fault
+
+
+def is_settled(rig: Rig) -> bool:
+    """Nothing holds a place any more."""
+    groups = rig.runtime.groups.values()
+    return rig.runtime.in_flight == 0 and all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in groups)
+
+
+def assert_error(reply: Reply, status: int, kind: str, reason: str | None) -> None:
+    assert (reply.status, reply.reason) == (status, reason), reply.body
+    assert reply.json["type"] == "error"
+    assert reply.json["error"]["type"] == kind
+    assert reply.json["error"]["message"]
+
+
+@pytest.mark.parametrize("kind", ["throttle", "overloaded", "error500", "reset", "garbage", "half_json"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_fault_that_passes_is_not_seen_by_the_application(kind: str, stream: bool) -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind=kind, count=1)])  # type: ignore[arg-type]
+            reply = await rig.call(ask(stream=stream))
+            assert reply.status == 200, reply.body
+            assert sum(rig.runtime.models[PRIMARY].counters[0].retries.values()) == 1
+            assert is_settled(rig)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("kind", "status", "error", "reason"),
+    [
+        ("throttle", 429, "rate_limit_error", None),
+        ("overloaded", 529, "overloaded_error", None),
+        ("error500", 500, "api_error", None),
+        ("reset", 502, "api_error", "upstream"),
+        ("garbage", 502, "api_error", "upstream"),
+        ("half_json", 502, "api_error", "upstream"),
+    ],
+)
+def test_a_fault_that_stays_is_passed_on_in_the_apis_shape(kind: str, status: int, error: str, reason: str | None) -> None:
+    async def test() -> None:
+        document = resilience(retry=Retry(max_attempts=2, initial_backoff_s=0.01, max_backoff_s=0.02, budget_percent=100))
+        async with simulator() as api, proxy(config(api.url, resilience=document)) as rig:
+            api.set_faults([Fault(kind=kind)])  # type: ignore[arg-type]
+            reply = await rig.call(ask())
+            assert_error(reply, status, error, reason)
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_an_upstream_that_refuses_connections_is_a_502() -> None:
+    async def test() -> None:
+        async with simulator() as api:
+            url = api.url
+        async with proxy(config(url)) as rig:
+            assert_error(await rig.call(ask()), 502, "api_error", "upstream")
+            assert rig.runtime.models[PRIMARY].counters[0].upstream == {0: 3}
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_an_upstream_that_says_nothing_is_a_504() -> None:
+    async def test() -> None:
+        document = resilience(timeouts=Timeouts(connect_s=1, first_byte_s=0.2, stream_idle_s=1, total_s=0.5))
+        async with simulator() as api, proxy(config(api.url, resilience=document)) as rig:
+            api.set_faults([Fault(kind="slow", delay_s=30.0)])
+            assert_error(await rig.call(ask()), 504, "timeout_error", "upstream")
+            assert is_settled(rig)
+            assert set(rig.runtime.models[PRIMARY].counters[0].upstream) == {504}
+
+    run(test)
+
+
+def test_an_error_event_before_any_content_is_retried() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="stream_error", after_events=0, count=1)])
+            reply = await rig.call(ask(stream=True))
+            assert [name for name, _ in reply.events][-1] == "message_stop"
+            assert "error" not in [name for name, _ in reply.events]
+            assert rig.runtime.models[PRIMARY].counters[0].upstream == {529: 1, 200: 1}
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_an_error_event_after_content_is_passed_on_and_never_retried() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="stream_error", after_events=2)])
+            reply = await rig.call(ask(stream=True))
+            name, data = reply.events[-1]
+            assert (name, data["error"]["type"]) == ("error", "overloaded_error")
+            assert rig.runtime.models[PRIMARY].counters[0].upstream == {529: 1}
+            assert is_settled(rig)
+
+    run(test)
+
+
+@pytest.mark.parametrize("kind", ["reset", "garbage", "half_json"])
+def test_a_stream_that_breaks_off_ends_with_an_error_event(kind: str) -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind=kind, after_events=2)])  # type: ignore[arg-type]
+            reply = await rig.call(ask(stream=True))
+            name, data = reply.events[-1]
+            assert (name, data["error"]["type"]) == ("error", "api_error")
+            assert any(name == "content_block_delta" for name, _ in reply.events)
+            assert is_settled(rig)
+            assert rig.runtime.groups["sonnet-4.x"].counters.used_output > 0
+
+    run(test)
+
+
+def test_a_stream_that_falls_silent_ends_with_an_error_event() -> None:
+    async def test() -> None:
+        document = resilience(timeouts=Timeouts(connect_s=1, first_byte_s=20, stream_idle_s=0.3, total_s=20))
+        async with simulator(tokens_per_s=20.0, speed=1.0, ttft_s=0.01, tokens_per_event=1) as api:
+            async with proxy(config(api.url, resilience=document)) as rig:
+                api.set_faults([Fault(kind="slow", factor=200.0)])
+                reply = await rig.call(ask(stream=True))
+                name, data = reply.events[-1]
+                assert (name, data["error"]["type"]) == ("error", "timeout_error")
+                assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_ten_megabyte_event_goes_through() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="big_event", after_events=1)])
+            reply = await rig.call(ask(stream=True))
+            assert len(reply.body) > 10_000_000
+            assert reply.events[-1][0] == "message_stop"
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_429_pauses_the_group_and_is_told_at_once() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="throttle", count=1, retry_after_s=1)])
+            began = rig.runtime.clock()
+            reply = await rig.call(ask())
+            assert reply.status == 200
+            assert rig.runtime.clock() - began >= 1.0
+            assert "429" in rig.urgent
+            assert rig.runtime.models[PRIMARY].counters[0].throttles == {"RateLimited": 1}
+
+    run(test)
+
+
+def test_a_refused_key_is_a_503_that_is_not_worth_retrying() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            rig.runtime.set_key(b"sk-ant-other")
+            reply = await rig.call(ask())
+            assert_error(reply, 503, "api_error", "credentials")
+            assert reply.headers["x-should-retry"] == "false"
+            rig.runtime.set_key(None)
+            reply = await rig.call(ask())
+            assert_error(reply, 503, "api_error", "credentials")
+            await until(lambda: is_settled(rig))
+
+    run(test)
