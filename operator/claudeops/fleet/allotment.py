@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from claudeops.fleet.proxy import NOTHING, Flags, Grant, Triple
+from claudeops.fleet.proxy import NOTHING, Flags, Grant, Triple, add, scale
 from claudeops.policy.shares import CONTENDED_BELOW, LeaseShare, WorkloadShare, lease_shares, probe_rate, proxy_demand
 from claudeops.policy.waterfill import Claim, waterfill
 
@@ -79,42 +79,60 @@ def allot(capacity: Sequence[float | None], members: Sequence[Member]) -> Allotm
 
     The sum of charges passes a capacity by no more than the probing minimum of 1 %.
     """
-    proxies = sum(len(member.offers) for member in members)
-    bounds = tuple(BOUNDLESS if bound is None else bound for bound in capacity)
-    probes = tuple(0.0 if bound is None else probe_rate(bound, proxies) for bound in capacity)
+    bounds = [BOUNDLESS if bound is None else bound for bound in capacity]
+    probes = _probes(capacity, members)
     asked = {member.name: _ask(member, probes) for member in members}
+    fills = _fills(bounds, members, asked)
+    leases = [
+        lease_shares(bounds[index], _shares(members, asked, fills[index], index), _held(members, index), probes[index])
+        for index in range(3)
+    ]
+    shares = [_with_headroom(leases[index], bounds[index], UNLIMITED[index]) for index in range(3)]
+    grants = {instance: _grant(instance, shares) for member in members for instance in member.offers}
+    portions = {member.name: _portion(member.name, fills, asked[member.name]) for member in members}
+    return Allotment(portions, grants, add(grant.charges for grant in grants.values()))
+
+
+def _probes(capacity: Sequence[float | None], members: Sequence[Member]) -> list[float]:
+    proxies = sum(len(member.offers) for member in members)
+    return [0.0 if bound is None else probe_rate(bound, proxies) for bound in capacity]
+
+
+def _fills(bounds: Sequence[float], members: Sequence[Member], asked: Mapping[str, _Asked]) -> list[Fill]:
+    """Every dimension twice: what the scarcest one leaves to want of the others is known only after the first time."""
     first = [_fill(bounds[index], members, asked, index) for index in range(3)]
     reached = _within_reach(asked, first)
-    fills = [_refill(bounds[index], members, asked, reached, index) for index in range(3)]
-    shares = []
-    for index in range(3):
-        leases = lease_shares(bounds[index], _shares(members, asked, fills[index], index), _held(members, index), probes[index])
-        shares.append(_with_headroom(leases, bounds[index], UNLIMITED[index]))
-    portions = {member.name: _portion(member.name, fills, asked[member.name]) for member in members}
-    grants = {
-        instance: Grant(
-            _three(tuple(share[instance].lease for share in shares)),
-            _three(tuple(share[instance].charge for share in shares)),
-            (shares[0][instance].is_contended, shares[1][instance].is_contended, shares[2][instance].is_contended),
-        )
-        for member in members
-        for instance in member.offers
-    }
-    charged = _three(tuple(sum(grant.charges[index] for grant in grants.values()) for index in range(3)))
-    return Allotment(portions, grants, charged)
+    return [_refill(bounds[index], members, asked, reached, index) for index in range(3)]
+
+
+def _grant(instance: str, shares: Sequence[Mapping[str, LeaseShare]]) -> Grant:
+    first, second, third = (share[instance] for share in shares)
+    return Grant(
+        (first.lease, second.lease, third.lease),
+        (first.charge, second.charge, third.charge),
+        (first.is_contended, second.is_contended, third.is_contended),
+    )
 
 
 def _ask(member: Member, probes: Sequence[float]) -> _Asked:
     """Demands of each proxy, cut so that the workload's sum over all groups stays within its maximum."""
-    demands = {
-        instance: _three(tuple(proxy_demand(offer.requests_per_s, offer.queued, member.costs[index], probes[index]) for index in range(3)))
-        for instance, offer in member.offers.items()
-    }
-    sums = [sum(demand[index] for demand in demands.values()) + member.elsewhere_per_s * member.costs[index] for index in range(3)]
-    ratios = [1.0 if most is None or total <= most else most / total for most, total in zip(member.maximum, sums, strict=True)]
+    demands = {instance: _demand(offer, member.costs, probes) for instance, offer in member.offers.items()}
+    here = add(demands.values())
+    ratios = [_ratio(member.maximum[index], here[index] + member.elsewhere_per_s * member.costs[index]) for index in range(3)]
     factor = min(ratios)
-    capped = (ratios[0] < 1.0, ratios[1] < 1.0, ratios[2] < 1.0)
-    return _Asked({name: _three(tuple(value * factor for value in demand)) for name, demand in demands.items()}, capped)
+    cut = {instance: scale(demand, factor) for instance, demand in demands.items()}
+    return _Asked(cut, (ratios[0] < 1.0, ratios[1] < 1.0, ratios[2] < 1.0))
+
+
+def _demand(offer: Offer, costs: Triple, probes: Sequence[float]) -> Triple:
+    first, second, third = (
+        proxy_demand(offer.requests_per_s, offer.queued, cost, probe) for cost, probe in zip(costs, probes, strict=True)
+    )
+    return (first, second, third)
+
+
+def _ratio(most: float | None, total: float) -> float:
+    return 1.0 if most is None or total <= most else most / total
 
 
 def _within_reach(wanted: Mapping[str, _Asked], fills: Sequence[Fill]) -> dict[str, _Asked]:
@@ -123,7 +141,7 @@ def _within_reach(wanted: Mapping[str, _Asked], fills: Sequence[Fill]) -> dict[s
     for name, ask in wanted.items():
         fractions = [fill[name][1] / fill[name][0] for fill in fills if fill[name][0] > 0.0]
         reach = min(1.0, COUPLING_SLACK * min(fractions, default=1.0))
-        demands = {instance: _three(tuple(reach * value for value in demand)) for instance, demand in ask.demands.items()}
+        demands = {instance: scale(demand, reach) for instance, demand in ask.demands.items()}
         asked[name] = _Asked(demands, ask.is_capped)
     return asked
 
@@ -184,18 +202,13 @@ def _with_headroom(shares: dict[str, LeaseShare], bound: float, unlimited: float
     return {**shares, **lent}
 
 
-def _portion(name: str, fills: Sequence[Fill], wanted: _Asked) -> Portion:
-    parts = [fill[name] for fill in fills]
-    contended = [grant < CONTENDED_BELOW * demand for demand, grant, _ in parts]
+def _portion(name: str, fills: Sequence[Fill], asked: _Asked) -> Portion:
+    first, second, third = (fill[name] for fill in fills)
+    contended = [grant < CONTENDED_BELOW * demand for demand, grant, _ in (first, second, third)]
     return Portion(
-        demand=_three(tuple(sum(demand[index] for demand in wanted.demands.values()) for index in range(3))),
-        grant=_three(tuple(part[1] for part in parts)),
+        demand=add(asked.demands.values()),
+        grant=(first[1], second[1], third[1]),
         is_contended=(contended[0], contended[1], contended[2]),
-        is_guarantee_scaled=(parts[0][2], parts[1][2], parts[2][2]),
-        is_capped=any(wanted.is_capped),
+        is_guarantee_scaled=(first[2], second[2], third[2]),
+        is_capped=any(asked.is_capped),
     )
-
-
-def _three(values: tuple[float, ...]) -> Triple:
-    first, second, third = values
-    return (first, second, third)

@@ -5,7 +5,7 @@ One unit per (quota, upstream, model), and one more per workload for breakers op
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from claudeops.fleet.proxy import Proxy
@@ -114,33 +114,27 @@ class FlipBoard:
         keys = {key for key, unit in self.units.items() if key.quota == quota and key.upstream == upstream and unit.state.is_active}
         for workload in workloads:
             for proxy in workload.proxies.values():
-                for model, (breaker, _) in proxy.breakers.items():
-                    if breaker.state != "Closed" and model in workload.groups:
-                        owner = workload.key if breaker.reason == CONSECUTIVE_THROTTLES else None
-                        keys.add(UnitKey(quota, upstream, model, owner))
-                keys.update(
-                    UnitKey(quota, upstream, model)
-                    for model, tallies in proxy.tallies.items()
-                    if model in workload.groups and any(tally.errors for tally in tallies)
-                )
+                for model, owner in _troubles(workload, proxy):
+                    keys.add(UnitKey(quota, upstream, model, owner))
         return keys
 
     def _step_unit(self, key: UnitKey, unit: Unit, members: Sequence[Workload], now: float) -> None:
-        proxies = [(workload, proxy) for workload in members for proxy in workload.proxies.values()]
-        opened = {proxy.instance: at for _, proxy in proxies if (at := self._opened_at(key, unit, proxy)) is not None}
-        since = now - (self.settings.flip_recent_s if opened else self.settings.flip_window_s)
-        healths = [self._health(key, workload, proxy, proxy.instance in opened, now=now, since=since) for workload, proxy in proxies]
-        ok, failed = _probed(key, unit, [proxy for _, proxy in proxies])
-        unit.counted = {proxy.instance: proxy.last.sequence for _, proxy in proxies}
+        proxies = [proxy for workload in members for proxy in workload.proxies.values()]
+        opened = {proxy.instance: at for proxy in proxies if (at := self._opened_at(key, unit, proxy)) is not None}
+        healths = [
+            self._health(key, workload, proxy, now=now, opened=opened) for workload in members for proxy in workload.proxies.values()
+        ]
+        ok, failed = _probed(key, unit, proxies)
+        unit.counted = {proxy.instance: proxy.last.sequence for proxy in proxies}
         seen = observe_unit(healths, error_share=self._parameters.error_share, probes_ok=ok, probes_failed=failed)
         unit.open_proxies = len(opened)
         was_active = unit.state.is_active
         unit.state = step_fallback(unit.state, seen, now, self._parameters)
         if unit.state.is_active and not was_active:
-            unit.cause = self._cause(key, [proxy for _, proxy in proxies])
-        unit.probers = self._choose_probers(key, unit, [proxy for _, proxy in proxies])
-        if not unit.state.is_active and any(now - at <= self.settings.flip_recent_s for at in opened.values()):
-            self._ask(unit, [proxy for _, proxy in proxies], now)
+            unit.cause = self._cause(key, proxies)
+        unit.probers = self._choose_probers(key, unit, proxies)
+        if not unit.state.is_active and max(opened.values(), default=NEVER) >= now - self.settings.flip_recent_s:
+            self._ask(unit, proxies, now)
 
     def _opened_at(self, key: UnitKey, unit: Unit, proxy: Proxy) -> float | None:
         """When the proxy's breaker opened, if it is open for a cause that counts in this unit."""
@@ -150,11 +144,14 @@ class FlipBoard:
         is_throttled = breaker.reason == CONSECUTIVE_THROTTLES
         return since if is_throttled == (key.workload is not None) else None
 
-    def _health(self, key: UnitKey, workload: Workload, proxy: Proxy, is_open: bool, *, now: float, since: float) -> ProxyHealth:
+    def _health(self, key: UnitKey, workload: Workload, proxy: Proxy, *, now: float, opened: Mapping[str, float]) -> ProxyHealth:
+        """One proxy's weight and errors. Once a breaker is open anywhere, only the last seconds count: what happens, not what was."""
+        is_open = proxy.instance in opened
         attempts, _ = proxy.tally(key.model, now - self.settings.flip_window_s)
         traffic = attempts
         if key.model == workload.tiers[0]:
             traffic = max(proxy.recent_traffic(now - self.settings.flip_window_s), 1 if attempts or is_open else 0)
+        since = now - (self.settings.flip_recent_s if opened else self.settings.flip_window_s)
         requests, errors = (0, 0) if key.workload is not None else proxy.tally(key.model, since)
         return ProxyHealth(traffic=float(traffic), requests=requests, errors=errors, is_open=is_open)
 
@@ -183,6 +180,16 @@ class FlipBoard:
     def _cause(key: UnitKey, proxies: Iterable[Proxy]) -> str:
         reasons = [proxy.breakers[key.model][0].reason for proxy in proxies if key.model in proxy.breakers]
         return next((reason for reason in reasons if reason), "")
+
+
+def _troubles(workload: Workload, proxy: Proxy) -> Iterator[tuple[str, WorkloadKey | None]]:
+    """(model, owner of the unit) of what the proxy says went wrong with the workload's models."""
+    for model, (breaker, _) in proxy.breakers.items():
+        if breaker.state != "Closed" and model in workload.groups:
+            yield model, workload.key if breaker.reason == CONSECUTIVE_THROTTLES else None
+    for model, tallies in proxy.tallies.items():
+        if model in workload.groups and any(tally.errors for tally in tallies):
+            yield model, None
 
 
 def _probed(key: UnitKey, unit: Unit, proxies: Iterable[Proxy]) -> tuple[int, int]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from claudeops.exchange import DIMENSIONS, Assignment, BreakerReport, GroupUse, LevelSample, Report
+from claudeops.exchange import Assignment, BreakerReport, GroupUse, LevelSample, Report
 from claudeops.exchange import Rates as WireRates
 from claudeops.policy.level import Sample
 from claudeops.policy.shares import DemandMeter
@@ -22,6 +23,24 @@ NOTHING: Triple = (0.0, 0.0, 0.0)
 def triple(rates: WireRates) -> Triple:
     """In the order of DIMENSIONS."""
     return (rates.requests, rates.input_tokens, rates.output_tokens)
+
+
+def add(values: Iterable[Triple]) -> Triple:
+    """Sum in each dimension."""
+    first = second = third = 0.0
+    for value in values:
+        first, second, third = first + value[0], second + value[1], third + value[2]
+    return (first, second, third)
+
+
+def scale(values: Triple, factor: float) -> Triple:
+    """Every dimension times ``factor``."""
+    return (values[0] * factor, values[1] * factor, values[2] * factor)
+
+
+def wire(values: Triple) -> WireRates:
+    """As the exchange spells it."""
+    return WireRates(requests=values[0], input_tokens=values[1], output_tokens=values[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +90,10 @@ class Proxy:
     told_epoch: int = -1
     told_at: float = -1.0e18
     told_revision: int = -1
+
+    def is_done(self) -> bool:
+        """It drains and has nothing left: this was its last word."""
+        return self.last.is_draining and not any(use.in_flight or use.queued for use in self.last.groups.values())
 
     def offered(self, group: str) -> float:
         """Smoothed requests a second that the application offered for this group, as of the last report."""
@@ -142,11 +165,3 @@ def _tally(codes: dict[str, int], throttles: dict[str, int], now: float, sequenc
     successes = sum(count for code, count in codes.items() if code.startswith("2"))
     requests = sum(count for code, count in codes.items() if code != "429")
     return Tally(now, sequence, requests, errors, successes, max(codes.get("429", 0), sum(throttles.values())))
-
-
-def wire(values: Triple) -> WireRates:
-    """As the exchange spells it."""
-    return WireRates(**dict(zip(("requests", "input_tokens", "output_tokens"), values, strict=True)))
-
-
-assert len(DIMENSIONS) == 3

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 from claudeops.catalogue import load_catalogue
 from claudeops.exchange import Report
-from claudeops.fleet.allotment import UNLIMITED, Allotment, Member, Offer, Portion, allot
+from claudeops.fleet.allotment import UNLIMITED, Allotment, Member, Offer, allot
 from claudeops.fleet.pool import EMPTY, Pool, PoolRules, pool_rules
-from claudeops.fleet.proxy import NOTHING, Grant, Proxy, Triple, triple
+from claudeops.fleet.proxy import NOTHING, Grant, Proxy, Triple, add, triple
 from claudeops.fleet.settings import FleetSettings
 from claudeops.fleet.workload import Workload
 from claudeops.proxyconfig import Rates
@@ -68,24 +68,23 @@ class Quota:
                     proxy.grants = {name: grant for name, grant in proxy.grants.items() if name in groups}
 
     def _decide_pool(self, pool: Pool, workloads: Sequence[Workload], now: float, *, is_learning: bool) -> None:
-        mine = [(workload, self._proxies(workload)) for workload in workloads if pool.group in workload.used_groups()]
-        uses = [proxy.use(pool.group) for _, proxies in mine for proxy in proxies]
-        used = tuple(sum(triple(use.used)[index] for use in uses) for index in range(3))
-        queued = any(proxy.use(pool.group).queued for workload, proxies in mine for proxy in proxies if not _is_capped(workload, pool))
-        pool.step(self._rules_of(pool.group), now, is_queued=queued, used=(used[0], used[1], used[2]))
+        mine = {workload.name: self._proxies(workload) for workload in workloads if pool.group in workload.used_groups()}
+        sharing = [workload for workload in workloads if mine.get(workload.name)]
+        proxies = [proxy for members in mine.values() for proxy in members]
+        used = add(triple(proxy.use(pool.group).used) for proxy in proxies)
+        is_queued = any(_waits(workload, pool, mine[workload.name]) for workload in sharing)
+        pool.step(self._rules_of(pool.group), now, is_queued=is_queued, used=used)
         if not any(pool.limits()):
             self._withdraw(pool, workloads)
             return
-        members = [self._member(workload, pool, proxies) for workload, proxies in mine if proxies]
         if is_learning:
-            pool.allotment = _confirm(pool, [proxy for _, proxies in mine for proxy in proxies])
+            pool.allotment = _confirm(pool, proxies)
         else:
-            pool.allotment = allot(pool.capacity(), members)
-        for _, proxies in mine:
-            for proxy in proxies:
-                grant = pool.allotment.grants.get(proxy.instance)
-                if grant is not None:
-                    proxy.grants[pool.group] = grant
+            pool.allotment = allot(pool.capacity(), [self._member(workload, pool, mine[workload.name]) for workload in sharing])
+        for proxy in proxies:
+            grant = pool.allotment.grants.get(proxy.instance)
+            if grant is not None:
+                proxy.grants[pool.group] = grant
 
     @staticmethod
     def _withdraw(pool: Pool, workloads: Sequence[Workload]) -> None:
@@ -141,28 +140,25 @@ class Quota:
         return found
 
 
-def _is_capped(workload: Workload, pool: Pool) -> bool:
-    """Does its own maximum, not the quota, make this workload's requests wait?"""
-    portion: Portion | None = pool.allotment.portions.get(workload.name)
-    return portion is not None and portion.is_capped and not any(portion.is_contended)
+def _waits(workload: Workload, pool: Pool, proxies: Sequence[Proxy]) -> bool:
+    """Do requests wait for the quota (and not for the workload's own maximum)?"""
+    portion = pool.allotment.portions.get(workload.name)
+    if portion is not None and portion.is_capped and not any(portion.is_contended):
+        return False
+    return any(proxy.use(pool.group).queued for proxy in proxies)
 
 
 def _confirm(pool: Pool, proxies: Sequence[Proxy]) -> Allotment:
     """Learning: each proxy goes on with what it says it holds, scaled so that the sum never exceeds the capacity."""
-    capacity = pool.capacity()
     holds = {proxy.instance: triple(proxy.use(pool.group).holds) for proxy in proxies if pool.group in proxy.last.groups}
-    scales, charged = [], []
-    for index in range(3):
-        total = sum(hold[index] for hold in holds.values())
-        bound = capacity[index]
-        scales.append(1.0 if bound is None or total <= bound else bound / total)
-        charged.append(total * scales[index])
+    total = add(holds.values())
+    bounds = [UNLIMITED[index] if bound is None else bound for index, bound in enumerate(pool.capacity())]
+    scales = [1.0 if total[index] <= bounds[index] else bounds[index] / total[index] for index in range(3)]
     grants = {}
     for instance, hold in holds.items():
-        rates = tuple(min(value * scale, most) for value, scale, most in zip(hold, scales, UNLIMITED, strict=True))
-        grant: Triple = (rates[0], rates[1], rates[2])
-        grants[instance] = Grant(grant, grant, (True, True, True))
-    return Allotment({}, grants, (charged[0], charged[1], charged[2]))
+        rates = (hold[0] * scales[0], hold[1] * scales[1], hold[2] * scales[2])
+        grants[instance] = Grant(rates, rates, (True, True, True))
+    return Allotment({}, grants, add(grant.charges for grant in grants.values()))
 
 
 def _per_second(rate: float | None) -> float | None:
