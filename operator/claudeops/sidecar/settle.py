@@ -10,7 +10,6 @@ from claudeops.sidecar.usage import Usage
 
 GONE = 499
 """The status under which a client that left is counted."""
-STREAM_LEARN_BYTES = 2_000
 
 
 def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "") -> None:
@@ -103,6 +102,11 @@ def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) 
     counters.duration.observe(duration_s)
     counters.first_token.observe(first_s)
     counters.queue_wait.observe(call.queue_s)
+    if call.attempts == 1 and not call.is_again:
+        after_s = 0.0 if call.is_streamed else now - call.first_byte_at
+        counters.overhead.observe(max(0.0, call.sent_at - call.arrived_at - call.queue_s + after_s))
+    if call.first_content_at and call.usage.output > 1:
+        counters.output_interval.observe((now - call.first_content_at) / call.usage.output)
     window = runtime.window
     window.queue_wait.add(call.queue_s)
     if not 200 <= call.status < 300:
