@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
-from claudeops.exchange import Assignment, Flip, Lease, Report
+import msgspec
+
+from claudeops.exchange import Assignment, Report
 from claudeops.fleet import decision_log
+from claudeops.fleet.assign import compose, has_moved
 from claudeops.fleet.flips import FlipBoard
-from claudeops.fleet.proxy import Grant, Proxy, wire
+from claudeops.fleet.proxy import Proxy
 from claudeops.fleet.quota import Quota
 from claudeops.fleet.settings import FleetSettings
-from claudeops.fleet.sizing import decide_replicas, feedable_requests, pool_size, split_in_flight
+from claudeops.fleet.sizing import size_workload
 from claudeops.fleet.status import refresh_short, signature, view_quota, view_workload
 from claudeops.fleet.views import QuotaView, WorkloadView
 from claudeops.fleet.workload import Workload
 from claudeops.policy.fleet_fallback import HALF_OPEN
-from claudeops.policy.shares import should_push
 from claudeops.proxyconfig import ProxyConfig, WorkloadKey
 from claudeops.translate.terms import QuotaTerms, WorkloadTerms
 
 NEVER = -1.0e18
 LEARNING_INTERVALS = 1.2
 """Learning may end after this many report intervals, once every expected proxy spoke (reference quota-control, section 2)."""
-ROOM_PUSH_SHARE = 0.25
-"""Room that nobody queues for is news only when it moves by this much."""
 RESEND_S = 1.0
+"""An answer that was lost is given again at once, but not more often than this."""
 
 
 class Fleet:
@@ -110,12 +112,8 @@ class Fleet:
 
     def accept(self, report: Report, now: float) -> bool:
         """Takes one report in. False if it was ignored (an older or repeated one, or too many instances)."""
-        proxy = self._proxies.get(report.instance)
-        if proxy is None or proxy.workload != report.workload or _has_restarted(proxy, report):
-            if proxy is None and len(self._proxies) >= self.settings.max_instances:
-                return False
-            proxy = self._enrol(report, proxy, now)
-        elif report.sequence <= proxy.last.sequence:
+        proxy = self._admit(report, now)
+        if proxy is None:
             return False
         before = {model: breaker.state for model, (breaker, _) in proxy.breakers.items()}
         window_s = max(self.settings.flip_window_s, self.settings.flip_recent_s)
@@ -124,18 +122,21 @@ class Fleet:
             proxy.version = report.version
         self._is_urgent = self._is_urgent or report.is_urgent
         workload = self._workloads.get(report.workload)
-        if workload is None:
-            return True
-        workload.take(report, now)
+        if workload is not None:
+            self._learn(workload, proxy, now, is_broken=_is_broken(report, before))
+        if proxy.is_done():
+            self._remove(proxy)
+            self._is_urgent = True
+        return True
+
+    def _learn(self, workload: Workload, proxy: Proxy, now: float, *, is_broken: bool) -> None:
+        """What the proxy's last report says of its workload and quota; a breaker that is or was open decides flips at once."""
+        workload.take(proxy.last, now)
         quota = self._quotas.get(workload.terms.quota)
         if quota is not None:
-            quota.take(proxy, workload, report, now)
-            is_broken = any(
-                breaker.state != before.get(breaker.model, "Closed") or breaker.state != "Closed" for breaker in report.breakers
-            )
+            quota.take(proxy, workload, proxy.last, now)
             if is_broken or self._board.is_suspicious(quota.terms.name, now):
                 self._step_flips(quota, now)
-        return True
 
     # -- decisions
 
@@ -157,9 +158,12 @@ class Fleet:
             quota.decide(workloads, now, is_learning=self._is_learning)
             decision_log.log_quota(quota, now, self.wall_offset_s)
         for workload in self._workloads.values():
-            self._size(workload, now)
+            before = workload.desired_replicas
+            size_workload(workload, now, self.settings)
+            if workload.desired_replicas != before:
+                decision_log.log_replicas(workload, now, self.wall_offset_s)
             self._note(workload, now)
-        self._pushes.update(name for name, proxy in self._proxies.items() if _has_moved(proxy))
+        self._pushes.update(name for name, proxy in self._proxies.items() if has_moved(proxy))
 
     def next_tick_at(self, now: float) -> float:
         """When the next decision is due: after ``tick_s``, or within ``urgent_tick_s`` of the last one after an urgent report."""
@@ -177,7 +181,8 @@ class Fleet:
                 epoch=self.epoch, version=0, ttl_s=self.settings.lease_ttl_s, report_interval_s=self.settings.report_interval_s
             )
         workload = self._workloads.get(proxy.workload)
-        content = self._content(proxy, workload)
+        quota = None if workload is None else self._quotas.get(workload.terms.quota)
+        content = compose(proxy, quota, self.settings, epoch=self.epoch)
         if proxy.assignment != content:
             proxy.version += 1
             proxy.assignment = content
@@ -188,30 +193,19 @@ class Fleet:
             config = workload.config
             proxy.told_revision = config.revision
         self._pushes.discard(instance)
-        return Assignment(
-            epoch=self.epoch,
-            version=proxy.version,
-            ttl_s=content.ttl_s,
-            report_interval_s=content.report_interval_s,
-            leases=content.leases,
-            connections=content.connections,
-            max_in_flight=content.max_in_flight,
-            flips=content.flips,
-            retry_budget_scale=content.retry_budget_scale,
-            config=config,
-        )
+        return msgspec.structs.replace(content, version=proxy.version, config=config)
 
     def has_news(self, instance: str, now: float) -> bool:
-        """Should this proxy be answered at once? It is new to this leader, runs an older config that it was not sent yet, lost its
-        last answer, or what it holds has changed."""
+        """Should this proxy be answered at once? It is unknown or new to this leader, runs an older config that it was not sent yet,
+        lost its last answer, or what it holds has changed."""
         proxy = self._proxies.get(instance)
         if proxy is None:
-            return False
+            return True
         workload = self._workloads.get(proxy.workload)
         if workload is not None and proxy.last.revision < workload.config.revision and proxy.told_revision != workload.config.revision:
             return True
         has_lost = proxy.last.version < proxy.version and now - proxy.told_at >= RESEND_S
-        return proxy.told_epoch != self.epoch or has_lost or instance in self._pushes or _has_moved(proxy)
+        return proxy.told_epoch != self.epoch or has_lost or instance in self._pushes or has_moved(proxy)
 
     def take_pushes(self) -> frozenset[str]:
         """Instances whose long poll should end now: their assignment changed much, or they should report. Each is returned once."""
@@ -236,7 +230,8 @@ class Fleet:
             return WorkloadView()
         quota = self._quotas.get(workload.terms.quota)
         units = {} if quota is None else self._board.flipped(workload, quota.terms.name, quota.terms.upstream)
-        return view_workload(workload, quota, units, now=now, wall_offset_s=self.wall_offset_s, is_learning=self._is_learning)
+        view = view_workload(workload, quota, units, now=now, unix_s=now + self.wall_offset_s)
+        return replace(view, is_learning=self._is_learning)
 
     def quota_view(self, name: str, now: float) -> QuotaView:
         """The quota as it is now; an empty view of one that is not known."""
@@ -246,6 +241,15 @@ class Fleet:
         return view_quota(quota, [workload for workload in self._workloads.values() if workload.terms.quota == name], now)
 
     # -- parts
+
+    def _admit(self, report: Report, now: float) -> Proxy | None:
+        """The proxy that this report is of, made at its first one; None where the report is to be ignored."""
+        proxy = self._proxies.get(report.instance)
+        if proxy is None:
+            return None if len(self._proxies) >= self.settings.max_instances else self._enrol(report, None, now)
+        if proxy.workload != report.workload or _has_restarted(proxy, report):
+            return self._enrol(report, proxy, now)
+        return None if report.sequence <= proxy.last.sequence else proxy
 
     def _enrol(self, report: Report, old: Proxy | None, now: float) -> Proxy:
         if old is not None:
@@ -266,6 +270,8 @@ class Fleet:
         workload = self._workloads.get(proxy.workload)
         if workload is not None:
             workload.proxies.pop(proxy.instance, None)
+            if proxy.last.is_draining:
+                workload.slos.retire(proxy.instance)
 
     def _expire(self, now: float) -> None:
         """A proxy silent for a TTL holds no lease any more. One that did not say that it drains is remembered as stale."""
@@ -274,8 +280,6 @@ class Fleet:
             workload = self._workloads.get(proxy.workload)
             if workload is not None and not proxy.last.is_draining:
                 workload.gone[proxy.instance] = now
-            elif workload is not None:
-                workload.slos.retire(proxy.instance)
         for workload in self._workloads.values():
             for instance in [name for name, at in workload.gone.items() if now - at >= self.settings.stale_forget_s]:
                 del workload.gone[instance]
@@ -313,58 +317,15 @@ class Fleet:
                 if flips != proxy.told_flips:
                     self._pushes.add(proxy.instance)
 
-    def _size(self, workload: Workload, now: float) -> None:
-        """Connections, requests in flight and replicas, from what was just granted."""
-        total = 0.0
-        ceilings = []
-        for proxy in workload.proxies.values():
-            grants = [(_counted(workload, group, grant), workload.mean_costs(group)) for group, grant in proxy.grants.items()]
-            feedable = feedable_requests(grants)
-            total += feedable
-            proxy.connections = pool_size(workload, feedable) if grants else None
-            ceilings.append(proxy.connections or workload.terms.connections.max)
-        workload.connections = max(ceilings, default=None)
-        if workload.terms.max_in_flight is not None:
-            demands = {name: sum(meter.rate for meter in proxy.meters.values()) for name, proxy in workload.proxies.items()}
-            for name, part in split_in_flight(workload.terms.max_in_flight, demands).items():
-                workload.proxies[name].max_in_flight = part
-        is_down = workload.active_model != workload.tiers[0]
-        has_lease = any(proxy.grants for proxy in workload.proxies.values())
-        before = workload.desired_replicas
-        decide_replicas(workload, total, now, settings=self.settings, is_frozen=is_down or not has_lease)
-        if workload.desired_replicas != before:
-            decision_log.log_replicas(workload, now, self.wall_offset_s)
-
     def _note(self, workload: Workload, now: float) -> None:
         """Puts the workload and its quota among the changes when something changed that status shows at once."""
         quota = self._quotas.get(workload.terms.quota)
         refresh_short(workload, quota, now, self.settings.short_hold_s)
-        seen = signature(workload, quota, now, wall_offset_s=self.wall_offset_s)
+        seen = signature(workload, quota, now, unix_s=now + self.wall_offset_s)
         if seen != workload.signature:
             workload.signature = seen
             self._changes.add(workload.key)
             self._changes.add(workload.terms.quota)
-
-    def _content(self, proxy: Proxy, workload: Workload | None) -> Assignment:
-        """The assignment without version and config."""
-        quota = None if workload is None else self._quotas.get(workload.terms.quota)
-        leases: dict[str, Lease] = {}
-        for group, grant in proxy.grants.items() if quota is not None else ():
-            pool = quota.pool(group) if quota is not None else None
-            if pool is not None:
-                leases[group] = Lease(
-                    rates=wire(grant.rates), is_contended=any(grant.is_contended), limits=wire(pool.limits()), full_s=wire(pool.full_s())
-                )
-        return Assignment(
-            epoch=self.epoch,
-            version=0,
-            ttl_s=self.settings.lease_ttl_s,
-            report_interval_s=self.settings.report_interval_s,
-            leases=leases,
-            connections=proxy.connections,
-            max_in_flight=proxy.max_in_flight,
-            flips=[Flip(model=model, may_probe=may_probe) for model, may_probe in proxy.flips],
-        )
 
 
 def _strip(workload: Workload) -> None:
@@ -374,29 +335,9 @@ def _strip(workload: Workload) -> None:
         proxy.grants, proxy.flips = {}, ()
 
 
-def _has_moved(proxy: Proxy) -> bool:
-    """Is there something in the decision that the proxy should hear before its next report?"""
-    if proxy.flips != proxy.told_flips or proxy.grants.keys() != proxy.delivered.keys():
-        return True
-    return any(_is_news(grant, proxy.delivered[group]) for group, grant in proxy.grants.items())
-
-
-def _is_news(new: Grant, old: Grant) -> bool:
-    for index in range(3):
-        if new.is_contended[index] != old.is_contended[index]:
-            return True
-        before, after = old.rates[index], new.rates[index]
-        if new.is_contended[index]:
-            if should_push(before, after):
-                return True
-        elif abs(after - before) > ROOM_PUSH_SHARE * max(before, after):
-            return True
-    return False
-
-
-def _counted(workload: Workload, group: str, grant: Grant) -> Grant:
-    """Room in a group that is not the one being served feeds nobody: only what is used there counts."""
-    return grant if group == workload.active_group else Grant(grant.charges, grant.charges)
+def _is_broken(report: Report, before: Mapping[str, str]) -> bool:
+    """Is a breaker not closed, or was it so until now?"""
+    return any(breaker.state != "Closed" or before.get(breaker.model, "Closed") != "Closed" for breaker in report.breakers)
 
 
 def _has_restarted(proxy: Proxy, report: Report) -> bool:

@@ -18,6 +18,7 @@ from claudeops.policy.fleet_fallback import (
     FallbackParameters,
     FallbackState,
     ProxyHealth,
+    UnitObservation,
     observe_unit,
     probe_count,
     step_fallback,
@@ -120,21 +121,23 @@ class FlipBoard:
 
     def _step_unit(self, key: UnitKey, unit: Unit, members: Sequence[Workload], now: float) -> None:
         proxies = [proxy for workload in members for proxy in workload.proxies.values()]
+        is_primary = {workload.key: workload.tiers[0] == key.model for workload in members}
         opened = {proxy.instance: at for proxy in proxies if (at := self._opened_at(key, unit, proxy)) is not None}
-        healths = [
-            self._health(key, workload, proxy, now=now, opened=opened) for workload in members for proxy in workload.proxies.values()
-        ]
+        healths = [self._health(key, proxy, is_primary[proxy.workload], now=now, opened=opened) for proxy in proxies]
         ok, failed = _probed(key, unit, proxies)
         unit.counted = {proxy.instance: proxy.last.sequence for proxy in proxies}
         seen = observe_unit(healths, error_share=self._parameters.error_share, probes_ok=ok, probes_failed=failed)
         unit.open_proxies = len(opened)
+        self._advance(key, unit, seen, now=now, proxies=proxies)
+        unit.probers = self._choose_probers(key, unit, proxies)
+        if not unit.state.is_active and max(opened.values(), default=NEVER) >= now - self.settings.flip_recent_s:
+            self._ask(unit, proxies, now)
+
+    def _advance(self, key: UnitKey, unit: Unit, seen: UnitObservation, *, now: float, proxies: Sequence[Proxy]) -> None:
         was_active = unit.state.is_active
         unit.state = step_fallback(unit.state, seen, now, self._parameters)
         if unit.state.is_active and not was_active:
             unit.cause = self._cause(key, proxies)
-        unit.probers = self._choose_probers(key, unit, proxies)
-        if not unit.state.is_active and max(opened.values(), default=NEVER) >= now - self.settings.flip_recent_s:
-            self._ask(unit, proxies, now)
 
     def _opened_at(self, key: UnitKey, unit: Unit, proxy: Proxy) -> float | None:
         """When the proxy's breaker opened, if it is open for a cause that counts in this unit."""
@@ -144,12 +147,12 @@ class FlipBoard:
         is_throttled = breaker.reason == CONSECUTIVE_THROTTLES
         return since if is_throttled == (key.workload is not None) else None
 
-    def _health(self, key: UnitKey, workload: Workload, proxy: Proxy, *, now: float, opened: Mapping[str, float]) -> ProxyHealth:
+    def _health(self, key: UnitKey, proxy: Proxy, is_primary: bool, *, now: float, opened: Mapping[str, float]) -> ProxyHealth:
         """One proxy's weight and errors. Once a breaker is open anywhere, only the last seconds count: what happens, not what was."""
         is_open = proxy.instance in opened
         attempts, _ = proxy.tally(key.model, now - self.settings.flip_window_s)
         traffic = attempts
-        if key.model == workload.tiers[0]:
+        if is_primary:
             traffic = max(proxy.recent_traffic(now - self.settings.flip_window_s), 1 if attempts or is_open else 0)
         since = now - (self.settings.flip_recent_s if opened else self.settings.flip_window_s)
         requests, errors = (0, 0) if key.workload is not None else proxy.tally(key.model, since)

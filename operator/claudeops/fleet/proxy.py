@@ -100,6 +100,10 @@ class Proxy:
         meter = self.meters.get(group)
         return 0.0 if meter is None else meter.rate
 
+    def demand(self) -> float:
+        """Requests a second offered in all groups."""
+        return sum(meter.rate for meter in self.meters.values())
+
     def use(self, group: str) -> GroupUse:
         """The last report's figures of this group."""
         return self.last.groups.get(group) or GroupUse()

@@ -72,27 +72,14 @@ class Quota:
         sharing = [workload for workload in workloads if mine.get(workload.name)]
         proxies = [proxy for members in mine.values() for proxy in members]
         used = add(triple(proxy.use(pool.group).used) for proxy in proxies)
-        is_queued = any(_waits(workload, pool, mine[workload.name]) for workload in sharing)
-        pool.step(self._rules_of(pool.group), now, is_queued=is_queued, used=used)
+        pool.step(self._rules_of(pool.group), now, is_queued=_is_queued(pool, sharing), used=used)
         if not any(pool.limits()):
-            self._withdraw(pool, workloads)
-            return
-        if is_learning:
+            pool.allotment = EMPTY
+        elif is_learning:
             pool.allotment = _confirm(pool, proxies)
         else:
             pool.allotment = allot(pool.capacity(), [self._member(workload, pool, mine[workload.name]) for workload in sharing])
-        for proxy in proxies:
-            grant = pool.allotment.grants.get(proxy.instance)
-            if grant is not None:
-                proxy.grants[pool.group] = grant
-
-    @staticmethod
-    def _withdraw(pool: Pool, workloads: Sequence[Workload]) -> None:
-        """Of a group with no limit declared or seen nothing is leased: its proxies keep to their baseline until headers tell."""
-        pool.allotment = EMPTY
-        for workload in workloads:
-            for proxy in workload.proxies.values():
-                proxy.grants.pop(pool.group, None)
+        _hand_out(pool, proxies)
 
     def _proxies(self, workload: Workload) -> list[Proxy]:
         return [proxy for proxy in workload.proxies.values() if not self.is_foreign(proxy)]
@@ -140,12 +127,24 @@ class Quota:
         return found
 
 
-def _waits(workload: Workload, pool: Pool, proxies: Sequence[Proxy]) -> bool:
-    """Do requests wait for the quota (and not for the workload's own maximum)?"""
-    portion = pool.allotment.portions.get(workload.name)
-    if portion is not None and portion.is_capped and not any(portion.is_contended):
-        return False
-    return any(proxy.use(pool.group).queued for proxy in proxies)
+def _hand_out(pool: Pool, proxies: Sequence[Proxy]) -> None:
+    """Of a group with no limit declared or seen nothing is leased: its proxies keep to their baseline until headers tell."""
+    for proxy in proxies:
+        grant = pool.allotment.grants.get(proxy.instance)
+        if grant is not None:
+            proxy.grants[pool.group] = grant
+        else:
+            proxy.grants.pop(pool.group, None)
+
+
+def _is_queued(pool: Pool, workloads: Sequence[Workload]) -> bool:
+    """Do requests wait for the quota (and not for their workload's own maximum)?"""
+    for workload in workloads:
+        portion = pool.allotment.portions.get(workload.name)
+        is_own_limit = portion is not None and portion.is_capped and not any(portion.is_contended)
+        if not is_own_limit and any(proxy.use(pool.group).queued for proxy in workload.proxies.values()):
+            return True
+    return False
 
 
 def _confirm(pool: Pool, proxies: Sequence[Proxy]) -> Allotment:

@@ -1,11 +1,10 @@
-"""How many connections, requests in flight and replicas a workload's grant can feed. Pure, but for the state kept in the workload."""
+"""How many connections, requests in flight and replicas a workload's grant can feed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 
-from claudeops.fleet.proxy import Grant, Triple
+from claudeops.fleet.proxy import Proxy
 from claudeops.fleet.settings import FleetSettings
 from claudeops.fleet.workload import Workload
 from claudeops.policy.connections import connection_ceiling
@@ -13,12 +12,35 @@ from claudeops.policy.replicas import ReplicaObservation, ReplicaParameters, Rep
 from claudeops.translate.terms import ScalingTerms
 
 
-def feedable_requests(grants: Sequence[tuple[Grant, Triple]]) -> float:
-    """Requests a second that these leases feed: in each group the scarcest of its dimensions at mean cost.
+def size_workload(workload: Workload, now: float, settings: FleetSettings) -> None:
+    """Sets connections and requests in flight of every proxy, and the desired replicas, from what was just granted."""
+    feedable_per_s = 0.0
+    for proxy in workload.proxies.values():
+        feeds = feedable_requests(workload, proxy)
+        feedable_per_s += feeds
+        proxy.connections = pool_size(workload, feeds) if proxy.grants else None
+    ceilings = [proxy.connections or workload.terms.connections.max for proxy in workload.proxies.values()]
+    workload.connections = max(ceilings, default=None)
+    if workload.terms.max_in_flight is None:
+        parts = {}
+    else:
+        parts = split_in_flight(workload.terms.max_in_flight, {name: proxy.demand() for name, proxy in workload.proxies.items()})
+    for name, proxy in workload.proxies.items():
+        proxy.max_in_flight = parts.get(name)
+    is_frozen = workload.active_model != workload.tiers[0] or not any(proxy.grants for proxy in workload.proxies.values())
+    decide_replicas(workload, feedable_per_s, now, settings=settings, is_frozen=is_frozen)
 
-    ``grants``: (lease, mean costs of one request) per group. An uncontended lease counts with its room.
+
+def feedable_requests(workload: Workload, proxy: Proxy) -> float:
+    """Requests a second that the proxy's leases feed: in each group the scarcest of its dimensions at mean cost.
+
+    An uncontended lease counts with its room; but room in a group that is not the one being served feeds nobody.
     """
-    return sum(min(rate / cost for rate, cost in zip(grant.rates, costs, strict=True) if cost > 0.0) for grant, costs in grants)
+    total = 0.0
+    for group, grant in proxy.grants.items():
+        rates = grant.rates if group == workload.active_group else grant.charges
+        total += min(rate / cost for rate, cost in zip(rates, workload.mean_costs(group), strict=True) if cost > 0.0)
+    return total
 
 
 def pool_size(workload: Workload, feedable_per_s: float) -> int | None:

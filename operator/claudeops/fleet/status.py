@@ -8,6 +8,7 @@ from claudeops.exchange import DIMENSIONS, BreakerReport, Dimension
 from claudeops.fleet.allotment import UNLIMITED
 from claudeops.fleet.flips import Unit
 from claudeops.fleet.pool import Pool
+from claudeops.fleet.proxy import add
 from claudeops.fleet.quota import Quota
 from claudeops.fleet.views import (
     BreakerView,
@@ -22,13 +23,15 @@ from claudeops.fleet.views import (
 from claudeops.fleet.workload import Workload
 from claudeops.policy.breaker import CONSECUTIVE_THROTTLES
 from claudeops.policy.slo import evaluate_slo
+from claudeops.proxyconfig import Objective
 
 P95 = 0.95
+SLO_EVERY_S = 3.0
 _SEVERITY = {"Closed": 0, "HalfOpen": 1, "Open": 2}
 
 
 def view_workload(
-    workload: Workload, quota: Quota | None, units: Mapping[str, Sequence[Unit]], *, now: float, wall_offset_s: float, is_learning: bool
+    workload: Workload, quota: Quota | None, units: Mapping[str, Sequence[Unit]], *, now: float, unix_s: float
 ) -> WorkloadView:
     """Everything that status shows of one workload. ``units`` are the flips that keep it off models now."""
     flip = next(iter(units.get(workload.tiers[0], ())), None)
@@ -54,8 +57,7 @@ def view_workload(
         is_quota_satisfied=not is_foreign and short_reason == "Sufficient",
         short_dimension=short_dimension,
         short_reason=short_reason,
-        slos=_slos(workload, now + wall_offset_s),
-        is_learning=is_learning,
+        slos=_slos(workload, unix_s),
     )
 
 
@@ -82,7 +84,7 @@ def refresh_short(workload: Workload, quota: Quota | None, now: float, hold_s: f
         workload.short = None
 
 
-def signature(workload: Workload, quota: Quota | None, now: float, *, wall_offset_s: float) -> object:
+def signature(workload: Workload, quota: Quota | None, now: float, *, unix_s: float) -> object:
     """Equal as long as nothing changed that status shows at once: conditions, tier, replicas, breakers, proxies."""
     return (
         len(workload.proxies),
@@ -95,7 +97,7 @@ def signature(workload: Workload, quota: Quota | None, now: float, *, wall_offse
         workload.desired_replicas,
         workload.is_capped_by_quota,
         _short(workload, quota),
-        tuple((view.indicator, view.is_met) for view in _slos(workload, now + wall_offset_s)) if workload.terms.objectives else (),
+        tuple((view.indicator, view.is_met) for view in _slos(workload, unix_s)),
         None if quota is None else quota.organization,
     )
 
@@ -141,16 +143,20 @@ def _throttle_reason(workload: Workload, now: float) -> str:
 
 def _grant(workload: Workload, quota: Quota | None) -> GroupRates | None:
     """The leases of the group being served, summed; lent room counts up to the capacity."""
-    grants = [proxy.grants.get(workload.active_group) for proxy in workload.proxies.values()]
-    held = [grant for grant in grants if grant is not None]
+    found = (proxy.grants.get(workload.active_group) for proxy in workload.proxies.values())
+    held = [grant for grant in found if grant is not None]
     if quota is None or not held:
         return None
-    values = []
-    for index, capacity in enumerate(quota.pool(workload.active_group).capacity()):
-        total = sum(grant.rates[index] for grant in held)
-        is_unlimited = capacity is None and any(grant.rates[index] >= UNLIMITED[index] for grant in held)
-        values.append(None if is_unlimited else 60.0 * (total if capacity is None else min(total, capacity)))
-    return GroupRates(values[0], values[1], values[2])
+    capacity = quota.pool(workload.active_group).capacity()
+    first, second, third = (_granted(add(grant.rates for grant in held)[index], capacity[index], UNLIMITED[index]) for index in range(3))
+    return GroupRates(first, second, third)
+
+
+def _granted(total: float, capacity: float | None, unlimited: float) -> float | None:
+    """A minute; None where nothing limits."""
+    if capacity is None:
+        return None if total >= unlimited else 60.0 * total
+    return 60.0 * min(total, capacity)
 
 
 def _observed(workload: Workload, now: float) -> ObservedView:
@@ -190,12 +196,18 @@ def _breakers(workload: Workload, now: float) -> tuple[BreakerView, ...]:
 
 
 def _slos(workload: Workload, unix_s: float) -> tuple[SloView, ...]:
-    views = []
-    for objective in workload.terms.objectives:
-        window = workload.slos.window(objective.indicator, unix_s)
-        verdict = evaluate_slo(window, objective.objective_percent, unix_s, is_observed=bool(workload.proxies))
-        views.append(SloView(objective.indicator, verdict.is_met, verdict.current_percent, verdict.burn_rate))
-    return tuple(views)
+    """Evaluated anew every few seconds: cells are five minutes long."""
+    if not workload.terms.objectives:
+        return ()
+    if workload.slo_views is None or not 0.0 <= unix_s - workload.slo_views[0] < SLO_EVERY_S:
+        workload.slo_views = (unix_s, tuple(_slo(workload, objective, unix_s) for objective in workload.terms.objectives))
+    return workload.slo_views[1]
+
+
+def _slo(workload: Workload, objective: Objective, unix_s: float) -> SloView:
+    window = workload.slos.window(objective.indicator, unix_s)
+    verdict = evaluate_slo(window, objective.objective_percent, unix_s, is_observed=bool(workload.proxies))
+    return SloView(objective.indicator, verdict.is_met, verdict.current_percent, verdict.burn_rate)
 
 
 def _group(quota: Quota, pool: Pool, index: int, workloads: int, now: float) -> GroupView:

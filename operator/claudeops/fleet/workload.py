@@ -9,6 +9,7 @@ from claudeops.exchange import Report
 from claudeops.fleet.figures import FigureWindow, SloStore
 from claudeops.fleet.proxy import Proxy, Triple, triple
 from claudeops.fleet.settings import FleetSettings
+from claudeops.fleet.views import SloView
 from claudeops.policy.gate import START_MEAN_OUTPUT
 from claudeops.policy.replicas import ReplicaState
 from claudeops.proxyconfig import ProxyConfig
@@ -87,6 +88,7 @@ class Workload:
         self.tiers = tuple(dict.fromkeys(canonical(model) for model in terms.tiers))
         self.groups = {canonical(model): terms.groups[model] for model in terms.tiers}
         self.active_model = self.tiers[0]
+        self.slo_views: tuple[float, tuple[SloView, ...]] | None = None
         if terms.scaling is None:
             self.replica_state = None
 

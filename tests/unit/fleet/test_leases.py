@@ -151,6 +151,28 @@ def test_a_drained_proxy_is_not_stale() -> None:
     assert world.fleet.workload_view(key(), world.now).connected == 1
 
 
+def test_the_last_word_of_a_drained_proxy_frees_its_lease_at_once() -> None:
+    world = fleet_of(20.0, 20.0)
+    world.run(60)
+    leaving = world.proxies.pop()
+    leaving.is_draining, leaving.offered_per_s = True, 0.0
+    leaving.speak(world.fleet, world.now, is_urgent=True)
+    world.run(3)
+    assert world.leased().output_tokens == pytest.approx(0.985 * OUTPUT_PER_S, rel=0.02)
+    assert world.fleet.workload_view(key(), world.now).connected == 1
+
+
+def test_a_group_without_any_known_limit_is_not_leased_until_headers_tell() -> None:
+    world = World()
+    world.fleet.set_quota(quota(limits={FALLBACK_GROUP: LIMITS}))
+    world.add(workload(), SimulatedProxy("pod-0", offered_per_s=1.0))
+    world.run(20)
+    assert world.proxies[0].assignment is not None
+    assert set(world.proxies[0].assignment.leases) == {FALLBACK_GROUP}
+    world.run(6, samples=samples(1.0))
+    assert set(world.proxies[0].assignment.leases) == {GROUP, FALLBACK_GROUP}
+
+
 def test_an_increase_waits_until_the_decrease_has_landed() -> None:
     world = fleet_of(40.0, 0.0)
     world.run(60)
