@@ -57,7 +57,8 @@ def running(
     command: Sequence[str | os.PathLike[str]], *, cores: set[int] | None = None, log: pathlib.Path
 ) -> Iterator[subprocess.Popen[bytes]]:
     """A process with the image's environment, on the given cores; ended, and waited for, at the end."""
-    environment = {**os.environ, **IMAGE_ENVIRONMENT, "PYTHONPATH": str(ROOT / "operator")}
+    compiled = {"PYTHONPYCACHEPREFIX": str(CACHE / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
+    environment = {**os.environ, **IMAGE_ENVIRONMENT, **compiled, "PYTHONPATH": str(ROOT / "operator")}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:

@@ -166,7 +166,10 @@ async def measure(burst_s: float, warm_s: float, window_s: float) -> Outcome:
             await asyncio.sleep(window_s)
             after = await asyncio.to_thread(referee, port)
             await load
-            return _outcome(burst_s, before, after, sum((caller.answers for caller in callers), Counter()))
+            answers = sum((caller.answers for caller in callers), Counter())
+            if not answers["200"]:
+                raise RuntimeError(f"nothing was answered: {answers}")
+            return _outcome(burst_s, before, after, answers)
 
 
 def referee(port: int) -> dict[str, Any]:

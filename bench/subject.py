@@ -25,7 +25,7 @@ from claudeops.proxyconfig import (
 )
 
 MODEL = "claude-sonnet-4-6"
-KEY = "sk-ant-bench"
+KEY = "sk-ant-sim-bench"
 PROXY_CORE, LOAD_CORE = {0}, {1}
 
 
