@@ -318,6 +318,17 @@ def test_fifty_proxies_wait_at_the_same_time_and_hear_of_one_change(certificate:
     run(body)
 
 
+def test_a_proxy_too_many_is_told_to_come_back_later(certificate: Path) -> None:
+    async def body() -> None:
+        async with exchange(certificate, settings=FleetSettings(report_interval_s=60.0, max_instances=1)) as world:
+            await world.speak(SimulatedProxy("pod-0"), 0.0)
+            status, answer = await world.post(encode_message(SimulatedProxy("pod-1").report(0.0)), "pod-1")
+            assert status == 503
+            assert "1 proxies" in answer.decode()
+
+    run(body)
+
+
 def test_a_renewed_certificate_is_served_to_new_connections(certificate: Path) -> None:
     async def body() -> None:
         async with exchange(certificate) as world:

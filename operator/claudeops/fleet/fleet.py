@@ -138,6 +138,11 @@ class Fleet:
             if is_broken or self._board.is_suspicious(quota.terms.name, now):
                 self._step_flips(quota, now)
 
+    @property
+    def is_full(self) -> bool:
+        """Are as many proxies known as may be?"""
+        return len(self._proxies) >= self.settings.max_instances
+
     # -- decisions
 
     def tick(self, now: float) -> None:
@@ -246,7 +251,7 @@ class Fleet:
         """The proxy that this report is of, made at its first one; None where the report is to be ignored."""
         proxy = self._proxies.get(report.instance)
         if proxy is None:
-            return None if len(self._proxies) >= self.settings.max_instances else self._enrol(report, None, now)
+            return None if self.is_full else self._enrol(report, None, now)
         if proxy.workload != report.workload or _has_restarted(proxy, report):
             return self._enrol(report, proxy, now)
         return None if report.sequence <= proxy.last.sequence else proxy

@@ -66,7 +66,7 @@ class FlipBoard:
         self.settings = settings
         self.units: dict[UnitKey, Unit] = {}
         self.asked: set[str] = set()
-        """Proxies that should report at once, since a breaker of their unit just opened."""
+        """Proxies that should report at once, since their unit is about to decide."""
         self._parameters = FallbackParameters(
             open_share=settings.flip_open_percent / 100.0,
             error_share=settings.flip_error_percent / 100.0,
@@ -130,7 +130,14 @@ class FlipBoard:
         unit.open_proxies = len(opened)
         self._advance(key, unit, seen, now=now, proxies=proxies)
         unit.probers = self._choose_probers(key, unit, proxies)
-        if not unit.state.is_active and max(opened.values(), default=NEVER) >= now - self.settings.flip_recent_s:
+        self._inquire(unit, proxies, now, opened_at=max(opened.values(), default=NEVER))
+
+    def _inquire(self, unit: Unit, proxies: Sequence[Proxy], now: float, *, opened_at: float) -> None:
+        """Who knows what is decided next should say it at once: everybody when a breaker has just opened; while half-open the probers,
+        or everybody until one is able to probe."""
+        if unit.state.phase == HALF_OPEN:
+            self._ask(unit, [proxy for proxy in proxies if not unit.probers or proxy.instance in unit.probers], now)
+        elif not unit.state.is_active and opened_at >= now - self.settings.flip_recent_s:
             self._ask(unit, proxies, now)
 
     def _advance(self, key: UnitKey, unit: Unit, seen: UnitObservation, *, now: float, proxies: Sequence[Proxy]) -> None:
@@ -173,7 +180,7 @@ class FlipBoard:
         return tuple(kept + rest[: count - len(kept)])
 
     def _ask(self, unit: Unit, proxies: Iterable[Proxy], now: float) -> None:
-        """Once a second: who has not reported since a breaker opened elsewhere, should."""
+        """Once a second: who has not reported just now, should."""
         if now - unit.asked_at < self.settings.tick_s:
             return
         unit.asked_at = now

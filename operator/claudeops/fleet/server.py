@@ -125,6 +125,8 @@ class ExchangeServer:
         now = self._clock()
         instance = report.instance
         is_new = self.fleet.accept(report, now)
+        if not is_new and self.fleet.is_full:
+            return _refuse(503, f"this controller already serves {self.fleet.settings.max_instances} proxies")
         self._wake(instance)
         if self.fleet.next_tick_at(now) <= now:
             self._decide(now)

@@ -199,6 +199,26 @@ def test_the_fleet_comes_back_after_two_clean_windows_and_stays() -> None:
     assert not is_fallback(world)
 
 
+def test_the_prober_is_asked_for_its_results_every_second() -> None:
+    world = flipped_world()
+    world.run(8)
+    [prober] = [proxy for proxy in world.proxies if proxy.assignment and proxy.assignment.flips[0].may_probe]
+    world.now += 1.0
+    world.fleet.tick(world.now)
+    assert prober.instance in world.fleet.take_pushes()
+
+
+def test_as_long_as_every_breaker_is_open_nobody_probes_and_everybody_is_asked() -> None:
+    world = flipped_world()
+    for proxy in world.proxies:
+        proxy.extra = {"breakers": [breaker("Open", since_s=6.0)], "results": []}
+    world.run(8)
+    assert not any(flip.may_probe for seen in flips(world) for flip in seen)
+    world.now += 1.0
+    world.fleet.tick(world.now)
+    assert world.fleet.take_pushes() >= {"pod-0", "pod-1", "pod-2"}
+
+
 def test_a_failed_probe_starts_the_hold_again() -> None:
     world = flipped_world()
     world.run(7)
