@@ -19,8 +19,8 @@ from tools.demo.story import EXAMPLE, Story
 PLATFORM = "tools/demo/platform"
 NAMESPACES = ("shop", "claude-simulator", "claudeops-system")
 SHORTENED = (
-    "time constants are shortened for this demonstration: scale-down window 15 s, scale step 5 s, fleet hold 5 s, clean window 3 s, "
-    "status figures every 2 s (defaults: 5 min, 30–60 s, 60 s, 30 s, 60 s)"
+    "time constants are shortened for this demonstration: scale-down window 15 s, scale step 5 s, replica smoothing 5 s, "
+    "fleet hold 5 s, clean window 3 s, status figures every 2 s (defaults: 5 min, 30–60 s, 14 s, 60 s, 30 s, 60 s)"
 )
 
 

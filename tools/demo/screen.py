@@ -43,7 +43,7 @@ class Screen:
     def step(self, title: str) -> None:
         """A new chapter."""
         self._stop()
-        self._console.print(f"\n[bold]{self._clock()}  {title}[/bold]")
+        self._console.print(f"\n[bold]{self._clock()}  {title}[/bold]", soft_wrap=True)
         self._rows = []
 
     def note(self, text: str) -> None:

@@ -93,10 +93,10 @@ class Story:
         self._ask_for(3 * LIMIT_PER_MIN)
         self._screen.note(f"customers ask {3 * LIMIT_PER_MIN} questions a minute; the organisation may send {LIMIT_PER_MIN}")
         wait_until("throughput near the limit", lambda: self._observer.per_minute("200") > 0.9 * LIMIT_PER_MIN, timeout_s=60)
-        wait_until("more replicas", lambda: self._replicas() >= 3, timeout_s=60)
-        began_s = self._settle(10)
+        wait_until("more replicas", lambda: self._replicas() >= 4, timeout_s=60)
+        began_s = self._settle(8)
         served, throttled = self._observer.count_since("200", began_s), self._observer.count_since("429", began_s)
-        rate = self._observer.per_minute("200", over_s=10)
+        rate = self._observer.per_minute("200", over_s=8)
         if rate < 0.9 * LIMIT_PER_MIN:
             raise DemoError(f"only {rate:.0f} of {LIMIT_PER_MIN} requests a minute went through")
         if throttled > 0.02 * served:
@@ -118,6 +118,7 @@ class Story:
     def _outsider(self) -> dict[str, Any]:
         began_s = time.monotonic()
         self._faults([{"kind": "outside_share", "model": GROUP, "share": 0.5}])
+        self._ask_for(1.5 * LIMIT_PER_MIN)
         self._screen.note("the proxies are not told: they see the bucket's level fall, and 429s")
         wait_until("the grant to shrink", lambda: _grant(self._observer.status()) < 0.85 * self._before["grant"], timeout_s=45)
         wait_until(
@@ -145,7 +146,7 @@ class Story:
         return {"secondsToRecover": seconds, "replicas": self._replicas()}
 
     def _primary_fails(self) -> dict[str, Any]:
-        self._ask_for(0.5 * LIMIT_PER_MIN)
+        self._ask_for(0.8 * LIMIT_PER_MIN)
         wait_until("queues to empty", lambda: self._observer.per_minute("failed", over_s=3) == 0, timeout_s=60)
         self._settle(2)
         began_s = time.monotonic()
