@@ -189,7 +189,8 @@ def _held(members: Sequence[Member], index: int) -> dict[str, float]:
 def _with_headroom(shares: dict[str, LeaseShare], bound: float, unlimited: float) -> dict[str, LeaseShare]:
     """What nobody is charged for is lent evenly to those who do not queue, so that a burst after silence need not wait for a report.
 
-    Each then holds the more of twice its demand and demand plus headroom; even if all used their headroom, capacity would hold.
+    Each then holds the more of twice its demand and demand plus headroom, and no more than all there is; even if all used their
+    headroom, capacity would hold.
     """
     free = [name for name, share in shares.items() if not share.is_contended]
     if not free:
@@ -198,8 +199,12 @@ def _with_headroom(shares: dict[str, LeaseShare], bound: float, unlimited: float
         lent = {name: LeaseShare(unlimited, shares[name].charge, False) for name in free}
     else:
         headroom = max(0.0, bound - sum(share.charge for share in shares.values())) / len(free)
-        lent = {name: LeaseShare(max(shares[name].lease, shares[name].charge + headroom), shares[name].charge, False) for name in free}
+        lent = {name: _lend(shares[name], headroom, bound) for name in free}
     return {**shares, **lent}
+
+
+def _lend(share: LeaseShare, headroom: float, bound: float) -> LeaseShare:
+    return LeaseShare(min(bound, max(share.lease, share.charge + headroom)), share.charge, False)
 
 
 def _portion(name: str, fills: Sequence[Fill], asked: _Asked) -> Portion:

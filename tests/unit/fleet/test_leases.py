@@ -51,6 +51,13 @@ def test_an_uncontended_proxy_holds_at_least_twice_its_demand() -> None:
         assert not proxy.assignment.leases[GROUP].is_contended
 
 
+def test_no_proxy_alone_holds_more_than_there_is() -> None:
+    world = fleet_of(4.0)
+    world.run(60)
+    assert world.lease(world.proxies[0]).output_tokens == pytest.approx(0.985 * OUTPUT_PER_S, rel=0.001)
+    assert world.lease(world.proxies[0]).requests >= 8.0
+
+
 def test_what_nobody_uses_is_lent_to_those_who_do_not_queue() -> None:
     world = fleet_of(0.0, 0.0)
     world.run(30)
