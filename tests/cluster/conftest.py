@@ -46,7 +46,7 @@ def operator(cluster: Cluster) -> Cluster:
     """The cluster with controller, injector and simulator of this tree running in it."""
     for words in (("-f", "crds"), ("-k", "deploy"), ("-k", "deploy/simulator")):
         cluster.kubectl("apply", "--server-side", "--force-conflicts", words[0], str(REPOSITORY / words[1]))
-        cluster.wait_for(lambda: cluster.kubectl("get", "claudequotas"), what="the resource types")
+        cluster.wait_for(lambda: cluster.kubectl("get", "--raw", "/apis/claudeops.dev/v1alpha1"), what="the resource types")
     deployments = ("claudeops-system/claudeops-controller", "claudeops-system/claudeops-injector", "claude-simulator/simulator")
     for namespace, name in (deployment.split("/") for deployment in deployments):
         # The tag of an image stays when its content changes: what ran before must be started anew.
