@@ -54,7 +54,7 @@ class Cluster:
         """`kubectl get WORDS -o json`, parsed. Raises KubectlError, also if the object is not there."""
         return json.loads(self.kubectl("get", *_in(namespace), *words, "-o", "json"))
 
-    def wait_for(self, predicate: Callable[[], Found], timeout_s: float = 30.0, *, what: str = "the condition") -> Found:
+    def wait_for(self, predicate: Callable[[], Found | None], timeout_s: float = 30.0, *, what: str = "the condition") -> Found:
         """The first true value of the predicate; a KubectlError in it counts as not yet. Raises AssertionError after the time."""
         deadline_s = time.monotonic() + timeout_s
         last: object = None

@@ -5,7 +5,6 @@ import json
 from collections.abc import Iterator
 
 import pytest
-
 from tests.cluster.kubernetes import Cluster, KubectlError
 from tests.cluster.tenant import RESTRICTED, SLEEP, Tenant
 
@@ -43,7 +42,8 @@ def test_what_is_applied_reaches_a_proxy_and_comes_back_as_status(operator: Clus
 def test_a_changed_profile_reaches_the_proxies_by_the_exchange(operator: Cluster) -> None:
     with tenant_in(operator, "t-profile") as tenant:
         tenant.apply(tenant.quota(), tenant.profile(), tenant.secret(), tenant.workload(), tenant.deployment())
-        before = tenant.wait_ready("Converged") and tenant.status()["revision"]
+        tenant.wait_ready("Converged")
+        before: int = tenant.status()["revision"]
         tenant.apply(tenant.profile(temperature={"max": 0.2}))
 
         def is_in_force() -> bool:

@@ -59,20 +59,27 @@ def rotate(authority: Authority | None, names: Mapping[str, tuple[str, ...]], no
     ``names`` maps each serving pair to the DNS names that it must carry.
     """
     if authority is None or not _is_usable(authority.current, now):
-        return Authority(ca := issue_authority(now), {name: issue_serving(ca, dns, now) for name, dns in names.items()})
-    if authority.upcoming is None and _ends_soon(authority.current, now):
-        authority = replace(authority, upcoming=issue_authority(now))
-    elif authority.upcoming is not None and now - authority.upcoming.parsed.not_valid_before_utc >= OVERLAP:
-        authority = replace(authority, current=authority.upcoming, upcoming=None, previous_certificate=authority.current.certificate)
-    age = now - authority.current.parsed.not_valid_before_utc
-    if authority.previous_certificate and age >= 2 * OVERLAP:
-        authority = replace(authority, previous_certificate="")
+        authority = Authority(issue_authority(now), {})
+    authority = _rotate_authority(authority, now)
     serving: dict[str, Pair] = {}
     for name, dns in names.items():
         pair = authority.serving.get(name)
         is_good = pair is not None and _serves(pair, authority.current, dns, now)
         serving[name] = pair if pair is not None and is_good else issue_serving(authority.current, dns, now)
     return authority if serving == dict(authority.serving) else replace(authority, serving=serving)
+
+
+def _rotate_authority(authority: Authority, now: datetime) -> Authority:
+    """Announces, promotes or retires a CA where that is due."""
+    upcoming = authority.upcoming
+    if upcoming is None and _ends_soon(authority.current, now):
+        authority = replace(authority, upcoming=issue_authority(now))
+    elif upcoming is not None and now - upcoming.parsed.not_valid_before_utc >= OVERLAP:
+        authority = replace(authority, current=upcoming, upcoming=None, previous_certificate=authority.current.certificate)
+    age = now - authority.current.parsed.not_valid_before_utc
+    if authority.previous_certificate and age >= 2 * OVERLAP:
+        authority = replace(authority, previous_certificate="")
+    return authority
 
 
 def issue_authority(now: datetime) -> Pair:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import Final
+from typing import Final, Literal
 
 from claudeops.controller.recorder import Notice
 
-_WORTH: Final[Mapping[tuple[str, str], str]] = {
+_WORTH: Final[Mapping[tuple[str, str], Literal["Normal", "Warning"]]] = {
     ("FallbackActive", "True"): "Warning",
     ("FallbackActive", "False"): "Normal",
     ("InjectionMissing", "True"): "Warning",
@@ -25,15 +25,17 @@ def condition_notices(previous: Sequence[Mapping[str, str]], current: Iterable[M
     known = {condition.get("type"): condition for condition in previous}
     for condition in current:
         before = known.get(condition["type"], {})
-        kind, status, reason = condition["type"], condition["status"], condition["reason"]
-        if before.get("status") == status and before.get("reason") == reason:
+        if before.get("status") == condition["status"] and before.get("reason") == condition["reason"]:
             continue
-        if kind == "Ready":
-            yield from _ready(before, condition)
-        elif _REASONS.get(reason) == kind:
-            yield Notice(reason, condition["message"], "Warning")
-        elif before.get("status", "Unknown") != status and (before or status == "True") and (kind, status) in _WORTH:
-            yield Notice(reason, condition["message"], "Warning" if _WORTH[kind, status] == "Warning" else "Normal")
+        yield from _ready(before, condition) if condition["type"] == "Ready" else _other(before, condition)
+
+
+def _other(before: Mapping[str, str], condition: Mapping[str, str]) -> Iterator[Notice]:
+    kind, status, reason = condition["type"], condition["status"], condition["reason"]
+    if _REASONS.get(reason) == kind:
+        yield Notice(reason, condition["message"], "Warning")
+    elif (kind, status) in _WORTH and before.get("status", "Unknown") != status and (before or status == "True"):
+        yield Notice(reason, condition["message"], _WORTH[kind, status])
 
 
 def _ready(before: Mapping[str, str], condition: Mapping[str, str]) -> Iterator[Notice]:

@@ -26,8 +26,8 @@ from claudeops.proxyconfig import ControllerAddress, ProxyConfig, WorkloadKey
 from claudeops.translate import check_quota, quota_terms
 from claudeops.translate.naming import config_map_name
 
-SCALING_RESYNC_S: Final = 15.0
-"""How often at least one whose target's replicas somebody else may change."""
+SHORT_RESYNC_S: Final = 15.0
+"""How often at least one that waits for something that is not watched: an object in its ConfigMap's place, its target's replicas."""
 SHORT_GRACE_S: Final = 600
 _BUNDLE_LIFE_S: Final = 60.0
 
@@ -47,7 +47,7 @@ class Plane:
     resync_s: float = INTERVAL_S
     """How often an object is looked at without a trigger: figures in its status."""
     monotonic: Callable[[], float] = time.monotonic
-    bundles: dict[tuple[str, str], tuple[float, str | None]] = field(default_factory=dict)
+    bundles: dict[tuple[str, str], tuple[float, str]] = field(default_factory=dict)
     issued: dict[WorkloadKey, ProxyConfig] = field(default_factory=dict)
 
 
@@ -107,7 +107,8 @@ async def _reconcile_workload(plane: Plane, ref: Ref) -> float | None:
     await plane.writer.write(ref, item, workload_status(facts, datetime.now(UTC)))
     if failure is not None:
         raise ClusterError(failure.message)
-    return min(SCALING_RESYNC_S, plane.resync_s) if resolution.terms and resolution.terms.scaling else plane.resync_s
+    needs_more = resolution.problem is not None or (resolution.terms is not None and resolution.terms.scaling is not None)
+    return min(SHORT_RESYNC_S, plane.resync_s) if needs_more else plane.resync_s
 
 
 async def _observe(plane: Plane, ref: Ref, item: Object) -> Sources:
@@ -140,22 +141,23 @@ async def _config_map(plane: Plane, ref: Ref) -> Object | None:
 
 async def _upstream_ca(plane: Plane, quota: Object | None) -> str | None:
     """PEM text from the operator's namespace; empty for the system's trust, None when it is named but not there."""
-    upstream = ((quota or {}).get("spec") or {}).get("upstream") or {}
-    reference = upstream.get("caBundleRef")
+    reference = (((quota or {}).get("spec") or {}).get("upstream") or {}).get("caBundleRef")
     if not reference:
         return ""
-    name, key = reference.get("name", ""), reference.get("key", "")
-    known = plane.bundles.get((name, key))
-    if known is not None and plane.monotonic() - known[0] < _BUNDLE_LIFE_S:
-        return known[1]
-    try:
-        data = (await plane.kube.get(Ref(CONFIG_MAP, plane.namespace, name))).get("data") or {}
-    except NotFound:
-        return None
-    bundle = data.get(key)
-    if bundle:
-        plane.bundles[name, key] = (plane.monotonic(), bundle)
+    key = (reference.get("name", ""), reference.get("key", ""))
+    read_s, bundle = plane.bundles.get(key, (-_BUNDLE_LIFE_S, ""))
+    if plane.monotonic() - read_s >= _BUNDLE_LIFE_S or not bundle:
+        bundle = await _read_bundle(plane, *key)
+        plane.bundles[key] = (plane.monotonic(), bundle)
     return bundle or None
+
+
+async def _read_bundle(plane: Plane, name: str, key: str) -> str:
+    try:
+        config_map = await plane.kube.get(Ref(CONFIG_MAP, plane.namespace, name))
+    except NotFound:
+        return ""
+    return str((config_map.get("data") or {}).get(key, ""))
 
 
 async def _apply(plane: Plane, resolution: Resolution) -> Problem | None:

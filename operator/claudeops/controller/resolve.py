@@ -69,19 +69,24 @@ def resolve(sources: Sources, controller: ControllerAddress, *, now_ms: int) -> 
         return Resolution(workload, _without_quota(terms), last, _name_taken(sources.config_map))
     quota, profile, problem = _parse_references(sources)
     findings = check_references(workload, References(quota, profile, sources.namespace_labels))
-    problem = problem or next((Problem(found.reason, found.message) for found in findings if found.is_blocking), None)
-    if problem is None and sources.upstream_ca is None:
-        problem = Problem("CABundleNotFound", "The quota's upstream.caBundleRef names a ConfigMap or key that is not there.")
-    if problem is not None or quota is None or sources.upstream_ca is None:
+    problem = problem or _first_problem(sources, findings)
+    if problem is not None or quota is None:
         return Resolution(workload, terms if _may_use(findings) else _without_quota(terms), last, problem)
-    rendered = render_proxy_config(
-        workload, quota=quota, profile=profile, controller=controller, upstream_ca=sources.upstream_ca
-    )
-    revision = next_revision(_previous_document(sources, last), rendered, now_ms)
-    config = msgspec.structs.replace(rendered, revision=revision)
+    upstream_ca = sources.upstream_ca or ""
+    rendered = render_proxy_config(workload, quota=quota, profile=profile, controller=controller, upstream_ca=upstream_ca, revision=0)
+    config = msgspec.structs.replace(rendered, revision=next_revision(_previous_document(sources, last), rendered, now_ms))
     config_map = render_config_map(workload, config)
     warnings = tuple(found.message for found in findings if not found.is_blocking)
     return Resolution(workload, terms, config, None, warnings, None if _is_current(sources.config_map, config_map) else config_map)
+
+
+def _first_problem(sources: Sources, findings: tuple[Finding, ...]) -> Problem | None:
+    for found in findings:
+        if found.is_blocking:
+            return Problem(found.reason, found.message)
+    if sources.upstream_ca is None:
+        return Problem("CABundleNotFound", "The quota's upstream.caBundleRef names a ConfigMap or key that is not there.")
+    return None
 
 
 def _parse_references(sources: Sources) -> tuple[ClaudeQuota | None, SamplingProfile | None, Problem | None]:

@@ -1,6 +1,5 @@
 """Addresses of the API, and the map of foreign errors."""
 
-import asyncio
 import json
 
 import aiohttp
@@ -69,7 +68,7 @@ def test_the_map_is_total_over_statuses(status: int) -> None:
         (aiohttp.ClientConnectionError("refused"), Unreachable),
         (aiohttp.ClientPayloadError("cut"), Unreachable),
         (aiohttp.ServerTimeoutError("late"), Unreachable),
-        (asyncio.TimeoutError(), Unreachable),
+        (TimeoutError(), Unreachable),
         (ConnectionResetError("reset"), Unreachable),
         (OSError(113, "no route"), Unreachable),
         (json.JSONDecodeError("garbage", "x", 0), Unreachable),

@@ -10,7 +10,7 @@ def target(replicas: int, manager: str = "kubectl", version: str = "7") -> Targe
 
 
 def managed(manager: str, time: str, *, owns: bool = True) -> dict[str, Any]:
-    fields = {"f:spec": {"f:replicas": {}}} if owns else {"f:status": {"f:replicas": {}}}
+    fields: dict[str, Any] = {"f:spec": {"f:replicas": {}}} if owns else {"f:status": {"f:replicas": {}}}
     return {"manager": manager, "time": time, "fieldsV1": fields}
 
 
