@@ -22,7 +22,7 @@ from claudeops.translate import (
     render_proxy_config,
     workload_terms,
 )
-from claudeops.translate.naming import CONFIG_KEY, MANAGED_BY
+from claudeops.translate.naming import CONFIG_KEY, MANAGED_BY, config_map_name
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,18 @@ def resolve(sources: Sources, controller: ControllerAddress, *, now_ms: int) -> 
     except InvalidResource as error:
         return Resolution(config=last, problem=Problem("InvalidSpec", str(error), is_permanent=True))
     terms = workload_terms(workload)
-    if sources.config_map is not None and not _is_ours(sources.config_map):
-        return Resolution(workload, _without_quota(terms), last, _name_taken(sources.config_map))
+    if not _is_ours(sources.config_map):
+        return Resolution(workload, _without_quota(terms), last, _name_taken(workload))
     quota, profile, problem = _parse_references(sources)
     findings = check_references(workload, References(quota, profile, sources.namespace_labels))
     problem = problem or _first_problem(sources, findings)
     if problem is not None or quota is None:
         return Resolution(workload, terms if _may_use(findings) else _without_quota(terms), last, problem)
-    upstream_ca = sources.upstream_ca or ""
-    rendered = render_proxy_config(workload, quota=quota, profile=profile, controller=controller, upstream_ca=upstream_ca, revision=0)
-    config = msgspec.structs.replace(rendered, revision=next_revision(_previous_document(sources, last), rendered, now_ms))
+    draft = render_proxy_config(workload, quota=quota, profile=profile, controller=controller, upstream_ca=sources.upstream_ca or "")
+    config = msgspec.structs.replace(draft, revision=next_revision(_previous_document(sources, last), draft, now_ms))
     config_map = render_config_map(workload, config)
-    warnings = tuple(found.message for found in findings if not found.is_blocking)
-    return Resolution(workload, terms, config, None, warnings, None if _is_current(sources.config_map, config_map) else config_map)
+    to_apply = None if _is_current(sources.config_map, config_map) else config_map
+    return Resolution(workload, terms, config, None, tuple(found.message for found in findings if not found.is_blocking), to_apply)
 
 
 def _first_problem(sources: Sources, findings: tuple[Finding, ...]) -> Problem | None:
@@ -106,18 +105,17 @@ def _without_quota(terms: WorkloadTerms) -> WorkloadTerms:
     return replace(terms, quota="")
 
 
-def _is_ours(config_map: Object) -> bool:
+def _is_ours(config_map: Object | None) -> bool:
+    """Whether it may be written: it carries our label, or is not there."""
+    if config_map is None:
+        return True
     labels = config_map["metadata"].get("labels") or {}
     return all(labels.get(name) == value for name, value in MANAGED_BY.items())
 
 
-def _name_taken(config_map: Object) -> Problem:
-    metadata = config_map["metadata"]
-    return Problem(
-        "NameTaken",
-        f"The ConfigMap {metadata['namespace']}/{metadata['name']} exists and is not the operator's: "
-        "rename or delete it, or rename the workload.",
-    )
+def _name_taken(workload: ClaudeWorkload) -> Problem:
+    name = f"{workload.metadata.namespace}/{config_map_name(workload.metadata.name)}"
+    return Problem("NameTaken", f"The ConfigMap {name} exists and is not the operator's: rename or delete it, or rename the workload.")
 
 
 def _last_good(sources: Sources) -> ProxyConfig | None:
