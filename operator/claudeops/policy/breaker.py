@@ -142,9 +142,11 @@ class Breaker:
 
     def _roll(self, now: float) -> None:
         cell_at = self._cell(now)
+        if cell_at <= self.cell_at:
+            return
         for index in range(self.cell_at + 1, min(cell_at, self.cell_at + _CELLS) + 1):
             self.cells[index % _CELLS][:] = (0, 0, 0)
-        self.cell_at = max(cell_at, self.cell_at)
+        self.cell_at = cell_at
 
     def _sums(self, now: float) -> tuple[int, int, int]:
         self._roll(now)

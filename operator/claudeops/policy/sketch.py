@@ -5,6 +5,7 @@ Source: Masson et al., "DDSketch" (VLDB 2019), with a fixed range. Quantiles are
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterable
 from math import ceil, log, sqrt
 
@@ -13,6 +14,8 @@ SMALLEST_S = 0.001
 LARGEST_S = 3600.0
 _LOG_GROWTH = log(GROWTH)
 BUCKETS = ceil(log(LARGEST_S / SMALLEST_S) / _LOG_GROWTH) + 1
+_BOUNDS = tuple(SMALLEST_S * GROWTH**index * (1.0 + 1e-10) for index in range(BUCKETS - 1))
+"""Upper bounds of all buckets but the last."""
 
 
 class Sketch:
@@ -67,8 +70,4 @@ class Sketch:
 
 def bucket_of(seconds: float) -> int:
     """Bucket 0 holds everything up to 1 ms; bucket i the durations in (1 ms x 1.1^(i-1), 1 ms x 1.1^i]."""
-    if not seconds > SMALLEST_S:
-        return 0
-    if seconds >= LARGEST_S:
-        return BUCKETS - 1
-    return ceil(log(seconds / SMALLEST_S) / _LOG_GROWTH - 1e-9)
+    return bisect_left(_BOUNDS, seconds) if seconds > SMALLEST_S else 0
