@@ -56,6 +56,11 @@ class Profile:
     hard_max_tokens: Bound = field(default_factory=Bound)
 
 
+KNOWN_MAX = 512
+WORDS_MAX = 32
+"""Longer words are the client's nonsense: not worth remembering."""
+
+
 class Asked:
     """What the client's body says. `thinking`: its `type`. `can_think` is False where forced tools or a prefill forbid to add it."""
 
@@ -99,33 +104,34 @@ class Adjustments:
 class SamplingPolicy:
     """One model's rules and one profile, compiled. Keep one per (model, version); `adjust` is pure."""
 
-    __slots__ = ("high", "low", "profile", "rules", "silent")
+    __slots__ = ("known", "profile", "rules")
 
     def __init__(self, rules: ModelRules, profile: Profile) -> None:
         self.rules = rules
         self.profile = profile
-        high = min(_or(profile.max_tokens.max, 1e18), _or(profile.hard_max_tokens.max, 1e18), float(rules.max_output_tokens))
-        low = max(_or(profile.max_tokens.min, 0.0), _or(profile.hard_max_tokens.min, 0.0))
-        if profile.thinking_budget_tokens is not None:
-            low = max(low, profile.thinking_budget_tokens + 1.0)
-        self.low = low
-        self.high = high
-        self.silent = self._adjust(Asked(int(high)))
+        self.known: dict[tuple[object, ...], Adjustments] = {}
+        """Answers of before: an application asks the same again and again."""
 
     def adjust(self, asked: Asked) -> Adjustments:
-        """What this request needs. Do not change the answer: the common one is shared."""
-        if (
-            asked.max_tokens is not None
-            and asked.temperature is None
-            and asked.top_p is None
-            and asked.thinking is None
-            and asked.effort is None
-            and asked.top_k is None
-            and asked.can_think
-            and self.low <= asked.max_tokens <= self.high
-        ):
-            return self.silent
-        return self._adjust(asked)
+        """What this request needs. Do not change the answer: it is shared by all that ask the same."""
+        key = (
+            asked.max_tokens,
+            asked.temperature,
+            asked.top_p,
+            asked.top_k,
+            asked.effort,
+            asked.thinking,
+            asked.budget_tokens,
+            asked.can_think,
+        )
+        found = self.known.get(key)
+        if found is None:
+            found = self._adjust(asked)
+            if len(asked.effort or "") + len(asked.thinking or "") <= WORDS_MAX:
+                if len(self.known) >= KNOWN_MAX:
+                    self.known.clear()
+                self.known[key] = found
+        return found
 
     def _adjust(self, asked: Asked) -> Adjustments:
         out = Adjustments()
@@ -214,9 +220,9 @@ class SamplingPolicy:
                 return None
             value = profile.max_tokens.nearest(profile.max_tokens.default)
         else:
-            value = min(asked.max_tokens, self.rules.max_output_tokens)
+            value = float(min(asked.max_tokens, self.rules.max_output_tokens))
             value = self._bounded("max_tokens", value, profile.max_tokens, out)
-        value = min(profile.hard_max_tokens.nearest(value), self.rules.max_output_tokens)
+        value = min(profile.hard_max_tokens.nearest(value), float(self.rules.max_output_tokens))
         if value != asked.max_tokens:
             out.edit("max_tokens", b"%d" % int(value), "max_tokens" if asked.max_tokens is not None else None)
         return value
@@ -304,10 +310,6 @@ class SamplingPolicy:
             out.warnings.append(name)
             return True
         return False
-
-
-def _or(value: float | None, default: float) -> float:
-    return default if value is None else value
 
 
 def _word(value: str) -> bytes:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from claudeops.catalogue.lookup import EFFORT_LEVELS, load_catalogue
 from claudeops.catalogue.model import Model
 from claudeops.policy.legality import ModelRules, effort_cap, illegal_sampling, is_thinking
-from claudeops.policy.sampling import REMOVE, Asked, Bound, Profile, SamplingPolicy
+from claudeops.policy.sampling import KNOWN_MAX, REMOVE, Asked, Bound, Profile, SamplingPolicy
 
 CATALOGUE = load_catalogue()
 OLD, NEW = "2023-06-01", "2026-10-21"
@@ -151,10 +151,19 @@ def test_a_thinking_budget_fits_below_max_tokens_or_is_not_sent() -> None:
     assert clamped.edits == {"max_tokens": b"2000", "thinking.budget_tokens": b"1999"}
 
 
-def test_where_there_is_nothing_to_do_one_shared_answer_is_given() -> None:
+def test_the_same_question_gets_the_same_shared_answer() -> None:
     policy = SamplingPolicy(rules("claude-sonnet-5-5"), MATHS)
-    assert policy.adjust(asked(max_tokens=10)) is policy.adjust(asked(max_tokens=8192))
-    assert policy.adjust(asked(max_tokens=8193)) is not policy.silent
+    assert policy.adjust(asked(max_tokens=10)) is policy.adjust(asked(max_tokens=10))
+    assert policy.adjust(asked(max_tokens=8193)).edits != policy.adjust(asked(max_tokens=8192)).edits
+
+
+def test_what_is_remembered_is_bounded_in_number_and_in_size() -> None:
+    policy = SamplingPolicy(rules("claude-sonnet-5-5"), MATHS)
+    for tokens in range(1, 2 * KNOWN_MAX):
+        policy.adjust(asked(max_tokens=tokens))
+    policy.adjust(asked(effort="x" * 1_000_000))
+    assert 0 < len(policy.known) <= KNOWN_MAX
+    assert not any("xx" in str(key) for key in policy.known)
 
 
 bounds = st.tuples(st.none() | st.floats(0.0, 1.0), st.floats(0.0, 0.5), st.floats(0.5, 1.0)).map(lambda row: Bound(*row)) | st.just(
