@@ -101,7 +101,8 @@ class StreamGate:
         self.output_sum += tokens
         self.bucket.debit(tokens - self.slot_rate * max(0.0, now - entered_at))
         self._finish()
-        self._fold(now)
+        if now - self.folded_at >= FOLD_S:
+            self._fold(now)
 
     def abandon(self, now: float, is_streamed: bool = True) -> None:
         """A request ended that the API never began: refused, not connected, cancelled before it was sent."""

@@ -30,10 +30,11 @@ class Call(Transit):
     """
 
     __slots__ = (
-        "adjusted", "admitted_at", "arrived_at", "asked", "attempts", "body", "caller", "client", "deadline", "edits", "estimated_input",
-        "estimated_total", "estimated_uncached", "first_byte_at", "first_content_at", "floor", "group", "has_relayed", "head",
-        "is_admitted", "is_again", "is_over", "is_probe", "is_streamed", "model", "offered_to", "prefix", "produced", "queue_s",
-        "queued_at", "request", "sent_at", "session", "status", "ticket", "tier", "tiers", "timer", "usage", "walked_at",
+        "adjusted", "admitted_at", "arrived_at", "asked", "attempts", "body", "caller", "client", "deadline", "edits",
+        "estimated_input", "estimated_total", "estimated_uncached", "first_byte_at", "first_content_at", "floor", "group",
+        "has_relayed", "head", "is_admitted", "is_again", "is_marked", "is_over", "is_probe", "is_streamed", "model", "offered_to",
+        "prefix", "produced", "queue_s", "queued_at", "request", "sent_at", "session", "status", "ticket", "tier", "tiers", "timer",
+        "usage", "walked_at",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, body: bytes, client: ServerConnection, *, caller: Caller, now: float) -> None:  # noqa: PLR0915 - a list of fields
@@ -71,6 +72,8 @@ class Call(Transit):
         self.is_again = False
         """A repeated attempt: goes before its class, and is not shed for the length of its wait."""
         self.is_admitted = False
+        self.is_marked = False
+        """It goes out with prompt-cache breakpoints."""
         self.is_over = False
         self.ticket: Ticket[Call] | None = None
         self.timer: TimerHandle | None = None

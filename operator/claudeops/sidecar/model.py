@@ -5,7 +5,7 @@ from __future__ import annotations
 from claudeops.catalogue import Model, Prices
 from claudeops.policy.breaker import Breaker, BreakerParameters
 from claudeops.policy.estimate import TokenRatio
-from claudeops.policy.sampling import SamplingPolicy
+from claudeops.policy.sampling import Adjustments, SamplingPolicy
 from claudeops.sidecar.counters import ModelCounters
 from claudeops.sidecar.group import GroupRuntime
 
@@ -31,6 +31,7 @@ class ModelRuntime:
     """Everything per (upstream, model). Lives as long as the process: counters and breaker survive a new configuration."""
 
     __slots__ = (
+        "adjustments",
         "answer_heads",
         "breaker",
         "context_tokens",
@@ -72,6 +73,8 @@ class ModelRuntime:
         self.long_prices = self.prices if long is None else PriceTable(long.prices)
         self.long_tokens = model.context_tokens if long is None else long.threshold_tokens
         self.context_tokens = model.context_tokens
+        self.adjustments: dict[tuple[object, ...], Adjustments] = {}
+        """By everything that a request's adjustments depend on: an application sends few different combinations."""
         self.quoted_id = b'"' + model.id.encode() + b'"'
         self.answer_heads = tuple(
             f"x-claudeops-tier: {tier}\r\nx-claudeops-model: {model.id}\r\nx-claudeops-queue-ms: ".encode() for tier in TIERS

@@ -285,6 +285,7 @@ class Runtime:
         for model in self.models.values():
             model.breaker.parameters = self.breaker_parameters
             model.policies.clear()
+            model.adjustments.clear()
         self.retry_budget.percent = config.resilience.retry.budget_percent
 
     def _apply_flips(self, assignment: Assignment) -> bool:

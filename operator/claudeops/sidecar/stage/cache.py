@@ -21,13 +21,14 @@ def cache(call: Call, runtime: Runtime) -> Answer | None:
     """Never more than four breakpoints, never moving the client's."""
     assert runtime.config is not None
     mode = runtime.config.prompt_cache
-    if mode == "Client" or call.caller.kind == COUNT_TOKENS:
+    if call.caller.kind == COUNT_TOKENS:
         return None
-    if mode == "Off":
-        if is_marked(call):
-            strip_marks(call)
-    else:
-        mark_prefix(call)
+    if mode == "Always":
+        call.is_marked = mark_prefix(call) > 0
+        return None
+    call.is_marked = is_marked(call)
+    if mode == "Off" and call.is_marked:
+        strip_marks(call)
     return None
 
 
@@ -37,24 +38,24 @@ def is_marked(call: Call) -> bool:
     return len(asked.cache_control) > 0 or MARK in bytes(asked.system) or MARK in bytes(asked.tools) or any(_turn_marks(call))
 
 
-def mark_prefix(call: Call) -> None:
-    """Adds a breakpoint on the last system block, else on the last tool, if a slot is free and it has none."""
+def mark_prefix(call: Call) -> int:
+    """Adds a breakpoint on the last system block, else on the last tool, if a slot is free and it has none. Returns their number."""
     asked = call.asked
     system, tools = bytes(asked.system), bytes(asked.tools)
+    turn_marks = _turn_marks(call)
+    count = (len(asked.cache_control) > 0) + len(turn_marks) + _count_marks(system) + _count_marks(tools)
     name, prefix = ("system", system) if len(system) > 2 else ("tools", tools)
-    if len(prefix) <= 2:
-        return
+    if len(prefix) <= 2 or count >= BREAKPOINTS_MAX:
+        return count
     size_tokens = (len(system) + len(tools)) * call.model.tokens_per_byte.value
     if size_tokens < PREFIX_SHARE * call.model.model.min_cacheable_tokens:
-        return
-    turn_marks = _turn_marks(call)
-    count = (len(asked.cache_control) > 0) + len(turn_marks) + sum(map(_count_marks, (system, tools)))
-    if count >= BREAKPOINTS_MAX:
-        return
-    is_long = any(b'"1h"' in mark for mark in (*turn_marks, bytes(asked.cache_control)))
+        return count
+    is_long = count > 0 and any(b'"1h"' in mark for mark in (*turn_marks, bytes(asked.cache_control)))
     marked = with_mark(prefix, LONG if is_long else SHORT)
-    if marked is not None:
-        call.edits[name] = marked
+    if marked is None:
+        return count
+    call.edits[name] = marked
+    return count + 1
 
 
 def with_mark(prefix: bytes, mark: bytes) -> bytes | None:
@@ -102,7 +103,7 @@ def _unmarked(block: Member) -> Member:
 
 
 def _count_marks(raw: bytes) -> int:
-    if MARK not in raw:
+    if raw.startswith(b'"') or MARK not in raw:
         return 0
     try:
         blocks = decode_blocks(raw)

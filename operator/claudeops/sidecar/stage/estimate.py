@@ -8,7 +8,6 @@ from __future__ import annotations
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.stage.cache import is_marked
 
 LARGE_BYTES = 32_768
 DOCUMENT_TOKENS_PER_BYTE = 0.02
@@ -28,7 +27,7 @@ def estimate(call: Call, runtime: Runtime) -> Answer | None:
         extra += model.model.tool_prompt_tokens.auto
     total = size_bytes * model.tokens_per_byte.value + extra
     call.estimated_total = call.estimated_uncached = total
-    if is_marked(call) or "system" in call.edits or "tools" in call.edits:
+    if call.is_marked:
         key = hash((model.id, call.session, bytes(asked.system), bytes(asked.tools)))
         call.prefix = key.to_bytes(8, "little", signed=True)
         cached = runtime.prefixes.cached_tokens(call.prefix, call.walked_at)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from claudeops.policy.sampling import Asked
+from claudeops.policy.sampling import Adjustments, Asked
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.caller import COUNT_TOKENS
-from claudeops.sidecar.model import FALLBACK
+from claudeops.sidecar.model import FALLBACK, ModelRuntime
 from claudeops.sidecar.rules import policy_of
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.stage.fit import fit_to_model
 from claudeops.sidecar.wireformat import RequestJson
 
+ADJUSTMENTS_MAX = 256
+Parameters = tuple[str | None, bool, int | None, float | None, float | None, int | None, str | None, int | None, str | None]
 FORCED = ("any", "tool")
 NOT_COUNTED = ("max_tokens", "temperature", "top_p", "top_k")
 """Members that a count_tokens request does not take: never added there, only left out."""
@@ -22,32 +24,50 @@ def policy(call: Call, runtime: Runtime) -> Answer | None:
     asked = call.asked
     is_forced = asked.tool_choice is not None and asked.tool_choice.type in FORCED
     is_prefilled = bool(asked.messages) and asked.messages[-1].role == "assistant"
-    wish = _wish_of(asked)
-    wish.can_think = not (is_forced or is_prefilled)
-    result = policy_of(call.model, call.caller.api_version, runtime).adjust(wish)
+    can_think = not (is_forced or is_prefilled)
+    key = _parameters(asked, can_think, call.caller.api_version)
+    result = call.model.adjustments.get(key)
+    if result is None:
+        result = _adjust(key, call.model, runtime)
     if result.violation is not None:
         return Answer("policy", result.violation)
     if result.edits:
         _take(call, result.edits)
     if result.names:
         call.adjusted += tuple(result.names)
-    if call.tier == FALLBACK or (not wish.can_think and asked.model != call.model.id):
+    if call.tier == FALLBACK or (not can_think and asked.model != call.model.id):
         fit_to_model(call, is_forced=is_forced, is_prefilled=is_prefilled)
     return None
 
 
-def _wish_of(asked: RequestJson) -> Asked:
-    """The request's parameters, as the algorithm takes them."""
-    wish = Asked(asked.max_tokens)
-    wish.temperature = asked.temperature
-    wish.top_p = asked.top_p
-    wish.top_k = asked.top_k
-    if asked.thinking is not None:
-        wish.thinking = asked.thinking.type
-        wish.budget_tokens = asked.thinking.budget_tokens
-    if asked.output_config is not None:
-        wish.effort = asked.output_config.effort
-    return wish
+def _parameters(asked: RequestJson, can_think: bool, api_version: str | None) -> Parameters:
+    """Everything that the adjustments of a request depend on, besides its model and the configuration."""
+    thinking, output = asked.thinking, asked.output_config
+    return (
+        api_version,
+        can_think,
+        asked.max_tokens,
+        asked.temperature,
+        asked.top_p,
+        asked.top_k,
+        None if thinking is None else thinking.type,
+        None if thinking is None else thinking.budget_tokens,
+        None if output is None else output.effort,
+    )
+
+
+def _adjust(key: Parameters, model: ModelRuntime, runtime: Runtime) -> Adjustments:
+    """Computed once for equal parameters."""
+    api_version, can_think, max_tokens, temperature, top_p, top_k, thinking, budget_tokens, effort = key
+    wish = Asked(max_tokens)
+    wish.can_think = can_think
+    wish.temperature, wish.top_p, wish.top_k = temperature, top_p, top_k
+    wish.thinking, wish.budget_tokens, wish.effort = thinking, budget_tokens, effort
+    result = policy_of(model, api_version, runtime).adjust(wish)
+    if len(model.adjustments) >= ADJUSTMENTS_MAX:
+        model.adjustments.clear()
+    model.adjustments[key] = result
+    return result
 
 
 def _take(call: Call, edits: dict[str, bytes]) -> None:
