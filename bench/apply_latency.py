@@ -20,7 +20,7 @@ from tools.demo.observe import NAMESPACE
 from bench.result import record
 
 WORKLOAD, MODEL, GROUP = "invoice-reader", "claude-sonnet-4-6", "sonnet-4.x"
-RATE_PER_MIN = 1500
+RATE_PER_MIN = 900
 LIMITS = {"requestsPerMinute": 6000, "inputTokensPerMinute": 6_000_000, "outputTokensPerMinute": 1_200_000}
 
 
@@ -47,7 +47,7 @@ def measure(access: Access, rounds: int) -> list[float]:
 
 def _widen(access: Access) -> None:
     """Room for enough traffic to see the change at once: limits of the simulator and of the quota, then the rate."""
-    limits = {"limits": {GROUP: {"requests_per_minute": 6000, "input_tokens_per_minute": 6_000_000, "output_tokens_per_minute": 1_200_000}}}
+    limits = {"limits": {GROUP: {"rpm": 6000, "itpm": 6_000_000, "otpm": 1_200_000}}}
     access.service("claude-simulator", "simulator", "/_sim/limits", method="PUT", body=limits)
     quota = access.request("/apis/claudeops.dev/v1alpha1/claudequotas/prod")
     wide = [{**item, **LIMITS} if item["group"] == GROUP else item for item in quota["spec"]["limits"]]
