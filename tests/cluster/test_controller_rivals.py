@@ -17,8 +17,8 @@ SPEAK = """
 import json, ssl, sys, urllib.error, urllib.request
 context = ssl.create_default_context()
 context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-body = json.dumps({"protocol": PROTOCOL, "instance": sys.argv[1], "workload": {"namespace": sys.argv[2], "name": sys.argv[3]}, "sequence": 1,
-                   "revision": 0, "isUrgent": True}).encode()
+body = json.dumps({"protocol": PROTOCOL, "instance": sys.argv[1], "workload": {"namespace": sys.argv[2], "name": sys.argv[3]},
+                   "sequence": 1, "revision": 0, "isUrgent": True}).encode()
 token = open("/token/token").read() if sys.argv[4] == "own" else sys.argv[4]
 request = urllib.request.Request("https://claudeops-exchange.claudeops-system.svc:8443PATH", body, {"Authorization": "Bearer " + token})
 try:
