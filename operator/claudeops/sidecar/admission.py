@@ -77,30 +77,27 @@ class Admission:
             if not group.queue.waiting:
                 continue
             for call in group.queue.expire(now):
-                self._leave_queue(call)
-                self._shed(call, call.deadline if now >= call.deadline else 0.0, group.limiter.wait_s(0.0, now))
+                self._leave_queue(call, now)
+                answer = _too_long(group.limiter.wait_s(0.0, now), is_clients=now >= call.deadline)
+                self.refuse(call, self._count_shed(call, answer))
             self.pump(group, now)
 
-    def drain_queues(self) -> list[Call]:
+    def drain_queues(self, now: float) -> list[Call]:
         """Take everybody out, in order: they walk again, with their arrival, deadline and class."""
-        calls: list[Call] = []
-        for group in self.runtime.groups.values():
-            for call in group.queue.drain():
-                self._leave_queue(call)
-                calls.append(call)
-        return calls
+        return [call for group in self.runtime.groups.values() for call in self._drain(group, now)]
 
     def recheck(self, now: float) -> None:
-        """Leases have changed: who waits is judged anew, and may be shed."""
+        """Leases or pool sizes have changed: who waits may go, or is judged anew where the lease became smaller."""
         for group in self.runtime.groups.values():
-            if group.queue.waiting:
-                for call in group.queue.drain():
-                    self._leave_queue(call)
-                    call.walked_at = now
+            before, group.judged_by = group.judged_by, group.limiter.lease
+            if not group.queue.waiting:
+                continue
+            if before.at_most(group.judged_by) != before:
+                for call in self._drain(group, now):
                     answer = self._wait(call, group, now)
                     if answer is not PARKED:
                         self.refuse(call, answer)
-                self.pump(group, now)
+            self.pump(group, now)
 
     def pump(self, group: GroupRuntime, now: float) -> None:
         """Let go whoever may go now, in the queue's order; set a timer for the next."""
@@ -112,8 +109,7 @@ class Admission:
                 self._wake_in(group, group.limiter.wait_s(call.estimated_input, now))
                 return
             queue.pop()
-            self._leave_queue(call)
-            call.queue_s += now - call.queued_at
+            self._leave_queue(call, now)
             self.resume(call)
 
     # -- parts
@@ -178,17 +174,20 @@ class Admission:
             wait_s = max(wait_s, (ahead + 1) * self.latency.value / max(1, places))
         return wait_s
 
-    def _leave_queue(self, call: Call) -> None:
+    def _drain(self, group: GroupRuntime, now: float) -> list[Call]:
+        calls = group.queue.drain()
+        for call in calls:
+            self._leave_queue(call, now)
+        return calls
+
+    def _leave_queue(self, call: Call, now: float) -> None:
         call.ticket = None
+        call.queue_s += now - call.queued_at
         call.group.queued_input = max(0.0, call.group.queued_input - call.estimated_input)
 
     def _count_shed(self, call: Call, answer: Answer) -> Answer:
         call.group.counters.shed += 1
         return answer
-
-    def _shed(self, call: Call, deadline: float, wait_s: float) -> None:
-        call.queue_s += self.runtime.clock() - call.queued_at
-        self.refuse(call, self._count_shed(call, _too_long(wait_s, is_clients=deadline > 0.0)))
 
     def _wake_in(self, group: GroupRuntime, wait_s: float) -> None:
         if group.name not in self.timers:

@@ -32,6 +32,7 @@ class GroupRuntime:
         "held",
         "in_flight",
         "is_auxiliary",
+        "judged_by",
         "limiter",
         "limits",
         "name",
@@ -52,6 +53,8 @@ class GroupRuntime:
         self.queue: AdmissionQueue[Call] = AdmissionQueue(queue_limit)
         self.queued_input = 0.0
         """Estimated input tokens of those who wait."""
+        self.judged_by = self.limiter.lease
+        """The lease by which those who wait were last judged."""
         self.counters = GroupCounters()
         self.read_at = -1.0e18
         """When the rate-limit headers were last read."""

@@ -260,16 +260,10 @@ class Pipeline:
     def _changed(self) -> None:
         """Configuration, tiers or breakers are not what they were: whoever waits walks again."""
         self._point_at_target()
-        waiting = [*self.admission.drain_queues(), *self.recovery.take_stranded()]
-        for call in waiting:
+        for call in (*self.admission.drain_queues(self.runtime.clock()), *self.recovery.take_stranded()):
             if not call.is_over:
-                call.queue_s += self._queued_s(call)
                 self.walk_again(call)
         self._room()
-
-    def _queued_s(self, call: Call) -> float:
-        queued_at, call.queued_at = call.queued_at, 0.0
-        return self.runtime.clock() - queued_at if queued_at else 0.0
 
     def _room(self) -> None:
         """Leases or pool sizes have changed."""

@@ -18,10 +18,10 @@ _HOP_LINE = re.compile(
     rb"\r\n(?:connection|keep-alive|transfer-encoding|trailer|upgrade|proxy-connection|proxy-authenticate)[ \t]*:[^\r\n]*", re.IGNORECASE
 )
 _USUAL_HOP_LINES = (
-    b"\r\nTransfer-Encoding: chunked",
-    b"\r\nConnection: keep-alive",
-    b"\r\ntransfer-encoding: chunked",
-    b"\r\nconnection: keep-alive",
+    b"\r\nTransfer-Encoding: chunked\r\n",
+    b"\r\nConnection: keep-alive\r\n",
+    b"\r\ntransfer-encoding: chunked\r\n",
+    b"\r\nconnection: keep-alive\r\n",
 )
 _HOP_NAMES = (b"\r\nconnection:", b"\r\ntransfer-encoding:", b"\r\nkeep-alive:", b"\r\ntrailer:", b"\r\nupgrade:", b"\r\nproxy-")
 _LENGTH_LINE = re.compile(rb"\r\ncontent-length[ \t]*:[^\r\n]*", re.IGNORECASE)
@@ -106,7 +106,7 @@ def without_hop_lines(head: bytes, lowered: bytes) -> bytes:
     else:
         return head
     for line in _USUAL_HOP_LINES:
-        head = head.replace(line, b"")
+        head = head.replace(line, b"\r\n")
     nominated = _CONNECTION_LINE.search(head)
     if nominated is not None:
         for name in nominated.group(1).split(b","):

@@ -1,0 +1,59 @@
+"""Edits of a body: what was not edited keeps its bytes."""
+
+from __future__ import annotations
+
+import json
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from claudeops.sidecar.edit import REMOVE, edited
+from claudeops.sidecar.stage.cache import LONG, SHORT, with_mark
+from claudeops.sidecar.stage.fit import without_thinking
+from claudeops.sidecar.wireformat import Raw, encode
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), JSON, max_size=6))
+@settings(max_examples=80)
+def test_only_the_edited_member_differs(members: dict[str, object]) -> None:
+    after = json.loads(edited(json.dumps(members).encode(), {"temperature": b"0.5"}))
+    assert after == members | {"temperature": 0.5}
+    assert list(after)[: len(members)] == list(members)
+
+
+def test_number_spelling_key_order_and_unknown_members_survive() -> None:
+    body = b'{"b": 1e400, "a":1.50,"z":[ {"x" :  "\\u00e9"}],"temperature":9}'
+    assert edited(body, {"temperature": REMOVE, "model": b'"m"'}) == b'{"b":1e400,"a":1.50,"z":[ {"x" :  "\\u00e9"}],"model":"m"}'
+
+
+def test_a_dotted_name_edits_inside_a_member() -> None:
+    body = b'{"output_config":{"effort":"max","format": 1e3},"thinking":{"type":"enabled"}}'
+    edits = {"output_config.effort": b'"low"', "thinking.type": REMOVE, "tool_choice.type": b'"auto"', "speed.x": REMOVE}
+    assert edited(body, edits) == b'{"output_config":{"effort":"low","format":1e3},"tool_choice":{"type":"auto"}}'
+
+
+def test_a_mark_is_set_behind_the_prefix_without_touching_a_byte_before() -> None:
+    assert with_mark(b'"be \\"kind\\""', SHORT) == b'[{"type":"text","text":"be \\"kind\\"","cache_control":{"type":"ephemeral"}}]'
+    assert with_mark(b'[ {"type":"text","text":"a"} , {"text" : "b"} ]', LONG) == (
+        b'[ {"type":"text","text":"a"} , {"text" : "b","cache_control":{"type":"ephemeral","ttl":"1h"}}]'
+    )
+
+
+def test_a_marked_or_empty_last_block_gets_no_mark() -> None:
+    for prefix in (b'[{"text":"a","cache_control":null}]', b'[{"type":"text","text":""}]', b"[]", b"{}", b"[1]", b'["a"]'):
+        assert with_mark(prefix, SHORT) is None
+
+
+def test_thinking_blocks_go_and_the_others_keep_their_bytes() -> None:
+    content = Raw(b'[{"type": "thinking","thinking":"x"},{"type":"text" , "text":"\\u00e9"},{"type":"redacted_thinking","data":""}]')
+    turn = {"role": Raw(b'"assistant"'), "content": content, "x": Raw(b"1e0")}
+    assert encode(without_thinking(turn)) == b'{"role":"assistant","content":[{"type":"text","text":"\\u00e9"}],"x":1e0}'
+    assert without_thinking({"role": Raw(b'"assistant"'), "content": Raw(b'[{"type":"thinking"}]')}) is None
+    user = {"role": Raw(b'"user"'), "content": content}
+    assert without_thinking(user) is user
