@@ -318,7 +318,8 @@ def test_what_is_no_http_at_the_admin_port_ends_that_connection_and_nothing_else
         proxy.write(document("http://127.0.0.1:9"))
         proxy.start()
         await proxy.ready()
-        assert (await send(proxy.admin, request_bytes)).startswith(b"HTTP/1.1 400 ")
+        with contextlib.suppress(ConnectionResetError):  # the refusal can overtake what is still being sent
+            assert (await send(proxy.admin, request_bytes)).startswith(b"HTTP/1.1 400 ")
         assert (await get(proxy.admin, "/healthz"))[0] == 200
 
     drive(work)
