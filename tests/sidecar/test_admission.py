@@ -10,7 +10,7 @@ from tests.sidecar.rig import PRIMARY, Rig, ask, config, proxy, run, simulator, 
 
 from claudeops.exchange import Assignment, Lease
 from claudeops.exchange import Rates as LeaseRates
-from claudeops.proxyconfig import ControllerAddress, Limits, Queue, Rates
+from claudeops.proxyconfig import Bounds, ControllerAddress, Limits, Queue, Rates, Sampling
 from claudeops.simulator.fault import Fault
 
 GROUP = "sonnet-4.x"
@@ -106,15 +106,17 @@ def test_one_who_waits_too_long_is_told_so() -> None:
 
 def test_max_in_flight_bounds_what_runs_at_once() -> None:
     async def test() -> None:
-        async with simulator(speed=1.0, ttft_s=0.1, tokens_per_s=2000.0) as api:
-            async with proxy(config(api.url, limits=limits(max_in_flight=3, max_replicas=1))) as rig:
-                seen = 0
-                calls = [asyncio.ensure_future(rig.call(ask())) for _ in range(9)]
-                while not all(call.done() for call in calls):
-                    seen = max(seen, rig.runtime.in_flight, sum(group.in_flight for group in api.stats().groups))
-                    await asyncio.sleep(0.005)
-                assert {call.result().status for call in calls} == {200}
-                assert seen == 3
+        async with (
+            simulator(speed=1.0, ttft_s=0.1, tokens_per_s=2000.0) as api,
+            proxy(config(api.url, limits=limits(max_in_flight=3, max_replicas=1))) as rig,
+        ):
+            seen = 0
+            calls = [asyncio.ensure_future(rig.call(ask())) for _ in range(9)]
+            while not all(call.done() for call in calls):
+                seen = max(seen, rig.runtime.in_flight, sum(group.in_flight for group in api.stats().groups))
+                await asyncio.sleep(0.005)
+            assert {call.result().status for call in calls} == {200}
+            assert seen == 3
 
     run(test)
 
@@ -224,8 +226,6 @@ def test_a_changed_configuration_holds_for_those_who_wait_too() -> None:
             await until(lambda: rig.runtime.in_flight == 1)
             waiting = asyncio.ensure_future(rig.call(ask(temperature=0.9)))
             await until(lambda: rig.runtime.queued == 1)
-            from claudeops.proxyconfig import Bounds, Sampling
-
             rig.apply(config(api.url, revision=2, limits=limits(max_in_flight=1), sampling=Sampling(temperature=Bounds(max=0.2))))
             assert "x-claudeops-adjusted" not in (await running).headers
             assert (await waiting).headers["x-claudeops-adjusted"] == "temperature"

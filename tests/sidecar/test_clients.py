@@ -60,20 +60,22 @@ def test_a_client_that_leaves_before_the_first_byte_closes_the_upstream_call(str
 
 def test_a_client_that_leaves_mid_stream_closes_the_upstream_call_and_what_was_used_is_settled() -> None:
     async def test() -> None:
-        async with simulator(speed=1.0, ttft_s=0.01, tokens_per_s=100.0, output_median_tokens=4000.0, output_sigma=0.01) as api:
-            async with proxy(config(api.url)) as rig:
-                client = await rig.connect()
-                await client.send(json.dumps(ask(stream=True, max_tokens=8000)).encode())
-                status, _ = await client.read_head()
-                assert status == 200
-                for _ in range(5):
-                    assert await client.read_chunk()
-                client.close()
-                await until(lambda: is_settled(rig))
-                await until(lambda: not any(group.in_flight for group in api.stats().groups))
-                used = rig.runtime.groups["sonnet-4.x"].counters
-                assert used.used_output > 0
-                assert used.used_input > 0
+        async with (
+            simulator(speed=1.0, ttft_s=0.01, tokens_per_s=100.0, output_median_tokens=4000.0, output_sigma=0.01) as api,
+            proxy(config(api.url)) as rig,
+        ):
+            client = await rig.connect()
+            await client.send(json.dumps(ask(stream=True, max_tokens=8000)).encode())
+            status, _ = await client.read_head()
+            assert status == 200
+            for _ in range(5):
+                assert await client.read_chunk()
+            client.close()
+            await until(lambda: is_settled(rig))
+            await until(lambda: not any(group.in_flight for group in api.stats().groups))
+            used = rig.runtime.groups["sonnet-4.x"].counters
+            assert used.used_output > 0
+            assert used.used_input > 0
 
     run(test)
 
@@ -106,7 +108,8 @@ def test_malformed_http_gets_the_apis_error_shape(sent: bytes, status: int) -> N
 
 
 @pytest.mark.parametrize(
-    "body", [b"", b"{", b"[]", b'"x"', b"{}", b'{"model": 5}', b'{"model":"m","messages":3}', b"\xff\xfe", b"[" * 100_000, b'{"model":"\xff"}']
+    "body",
+    [b"", b"{", b"[]", b'"x"', b"{}", b'{"model": 5}', b'{"model":"m","messages":3}', b"\xff\xfe", b"[" * 100_000, b'{"model":"\xff"}'],
 )
 def test_malformed_json_gets_the_apis_error_shape(body: bytes) -> None:
     async def test() -> None:
@@ -228,7 +231,8 @@ def test_a_body_over_32_mebibytes_is_a_413() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
             client = await rig.connect()
-            client.writer.write(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (33 * 1024 * 1024) + b"x" * 100_000)
+            head = b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % (33 * 1024 * 1024)
+            client.writer.write(head + b"x" * 100_000)
             reply = await client.read()
             assert (reply.status, reply.reason) == (413, "too_large")
             assert reply.json["error"]["type"] == "request_too_large"
@@ -238,17 +242,19 @@ def test_a_body_over_32_mebibytes_is_a_413() -> None:
 
 def test_draining_refuses_new_requests_and_cuts_no_stream() -> None:
     async def test() -> None:
-        async with simulator(speed=1.0, ttft_s=0.05, tokens_per_s=200.0, output_median_tokens=60.0, output_sigma=0.01) as api:
-            async with proxy(config(api.url)) as rig:
-                running = [asyncio.ensure_future(rig.call(ask(stream=True, max_tokens=200))) for _ in range(50)]
-                await until(lambda: sum(group.in_flight for group in api.stats().groups) == 50)
-                rig.pipeline.start_drain()
-                reply = await rig.call(ask())
-                assert (reply.status, reply.reason) == (503, "draining")
-                assert reply.headers["retry-after"] == "1"
-                for reply in await asyncio.gather(*running):
-                    assert reply.events[-1][0] == "message_stop"
-                await until(lambda: rig.pipeline.is_idle)
+        async with (
+            simulator(speed=1.0, ttft_s=0.05, tokens_per_s=200.0, output_median_tokens=60.0, output_sigma=0.01) as api,
+            proxy(config(api.url)) as rig,
+        ):
+            running = [asyncio.ensure_future(rig.call(ask(stream=True, max_tokens=200))) for _ in range(50)]
+            await until(lambda: sum(group.in_flight for group in api.stats().groups) == 50)
+            rig.pipeline.start_drain()
+            reply = await rig.call(ask())
+            assert (reply.status, reply.reason) == (503, "draining")
+            assert reply.headers["retry-after"] == "1"
+            for reply in await asyncio.gather(*running):
+                assert reply.events[-1][0] == "message_stop"
+            await until(lambda: rig.pipeline.is_idle)
 
     run(test)
 

@@ -125,6 +125,7 @@ def test_a_fallback_request_is_made_legal_for_its_model() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(document(api.url)) as rig:
             rig.assign(Assignment(epoch=1, version=1, flips=[Flip(model=PRIMARY)]))
+            thought = {"type": "thinking", "thinking": "hm", "signature": "x"}
             body = ask(
                 temperature=0.4,
                 thinking={"type": "enabled", "budget_tokens": 1024},
@@ -132,7 +133,7 @@ def test_a_fallback_request_is_made_legal_for_its_model() -> None:
                 output_config={"effort": "high"},
                 messages=[
                     {"role": "user", "content": "hi"},
-                    {"role": "assistant", "content": [{"type": "thinking", "thinking": "hm", "signature": "x"}, {"type": "text", "text": "a"}]},
+                    {"role": "assistant", "content": [thought, {"type": "text", "text": "a"}]},
                     {"role": "user", "content": "and?"},
                 ],
             )

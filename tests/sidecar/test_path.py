@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import datetime
 import json
+import pathlib
 
-from tests.sidecar.rig import PRIMARY, ask, config, proxy, run, simulator
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tests.sidecar.rig import PRIMARY, ask, config, proxy, run, simulator, until
+
+from claudeops.proxyconfig import Upstream
 
 
 def test_a_json_request_goes_through_with_its_bytes_unchanged() -> None:
@@ -41,3 +49,58 @@ def test_a_stream_goes_through_event_by_event() -> None:
 
     run(test)
 
+
+
+def test_a_new_upstream_is_used_from_the_next_request_on() -> None:
+    async def test() -> None:
+        async with simulator() as first, simulator() as second, proxy(config(first.url)) as rig:
+            client = await rig.connect()
+            await client.send(json.dumps(ask()).encode())
+            assert (await client.read()).status == 200
+            rig.apply(config(second.url, revision=2))
+            await client.send(json.dumps(ask()).encode())
+            assert (await client.read()).status == 200
+            assert (len(first.requests()), len(second.requests())) == (1, 1)
+            await until(lambda: sum(rig.pipeline.pool_counts().values()) == 1)
+
+    run(test)
+
+
+def test_the_upstream_may_speak_tls_and_its_certificate_must_name_it(tmp_path: pathlib.Path) -> None:
+    certificate, key, bundle = certify(tmp_path, "localhost")
+
+    async def test() -> None:
+        async with simulator(tls_certificate=str(certificate), tls_key=str(key)) as api:
+            upstream = Upstream(base_url=f"https://localhost:{api.port}", ca_bundle=bundle)
+            async with proxy(config(api.url, upstream=upstream)) as rig:
+                assert (await rig.call(ask())).status == 200
+                assert (await rig.call(ask(stream=True))).events[-1][0] == "message_stop"
+            other = Upstream(base_url=f"https://127.0.0.1:{api.port}", ca_bundle=bundle)
+            async with proxy(config(api.url, upstream=other)) as rig:
+                reply = await rig.call(ask())
+                assert (reply.status, reply.reason) == (502, "upstream")
+
+    run(test)
+
+
+def certify(folder: pathlib.Path, name: str) -> tuple[pathlib.Path, pathlib.Path, str]:
+    """A self-signed certificate for `name`: its file, its key's file, its PEM."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - datetime.timedelta(days=1))
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    pem = made.public_bytes(serialization.Encoding.PEM)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    (folder / "tls.crt").write_bytes(pem)
+    (folder / "tls.key").write_bytes(private)
+    return folder / "tls.crt", folder / "tls.key", pem.decode()

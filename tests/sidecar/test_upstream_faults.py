@@ -127,13 +127,15 @@ def test_a_stream_that_breaks_off_ends_with_an_error_event(kind: str) -> None:
 def test_a_stream_that_falls_silent_ends_with_an_error_event() -> None:
     async def test() -> None:
         document = resilience(timeouts=Timeouts(connect_s=1, first_byte_s=20, stream_idle_s=0.3, total_s=20))
-        async with simulator(tokens_per_s=20.0, speed=1.0, ttft_s=0.01, tokens_per_event=1) as api:
-            async with proxy(config(api.url, resilience=document)) as rig:
-                api.set_faults([Fault(kind="slow", factor=200.0)])
-                reply = await rig.call(ask(stream=True))
-                name, data = reply.events[-1]
-                assert (name, data["error"]["type"]) == ("error", "timeout_error")
-                assert is_settled(rig)
+        async with (
+            simulator(tokens_per_s=20.0, speed=1.0, ttft_s=0.01, tokens_per_event=1) as api,
+            proxy(config(api.url, resilience=document)) as rig,
+        ):
+            api.set_faults([Fault(kind="slow", factor=200.0)])
+            reply = await rig.call(ask(stream=True))
+            name, data = reply.events[-1]
+            assert (name, data["error"]["type"]) == ("error", "timeout_error")
+            assert is_settled(rig)
 
     run(test)
 
