@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from claudeops.catalogue.lookup import EFFORT_LEVELS, load_catalogue
@@ -231,6 +231,11 @@ def test_what_is_sent_is_legal_for_the_model_whatever_was_asked(model: Model, ve
 
 
 @settings(max_examples=30)
+@example(
+    model=next(model for model in CATALOGUE.models if model.id.startswith("claude-opus-4-5")),
+    profile=Profile(thinking_mode="Adaptive", thinking_budget_tokens=1024),
+    request=asked(max_tokens=1500, top_p=0.5, thinking="adaptive"),
+)
 @given(model=st.sampled_from(CATALOGUE.models), profile=profiles, request=requests)
 def test_adjusting_twice_changes_nothing_more_of_the_sampling(model: Model, profile: Profile, request: Asked) -> None:
     policy = SamplingPolicy(rules_of(model, OLD), profile)
@@ -243,6 +248,7 @@ def test_adjusting_twice_changes_nothing_more_of_the_sampling(model: Model, prof
         effort=body["output_config.effort"],
         thinking=body["thinking.type"],
         budget_tokens=body["thinking.budget_tokens"],
+        can_think=request.can_think and (request.thinking is None or body["thinking.type"] is not None),
     )
     assert "max_tokens" not in policy.adjust(again).edits
     if body["temperature"] is not None or body["top_p"] is not None:
