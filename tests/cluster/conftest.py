@@ -8,11 +8,13 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
+from tests.cluster.evidence import describe
 from tests.cluster.kubernetes import Cluster
+from tests.cluster.stage import Stage, staged
 from tools.localcluster.box import find_init
 from tools.localcluster.kubectl import find_kubectl
 from tools.localcluster.layout import Layout
@@ -54,3 +56,19 @@ def operator(cluster: Cluster) -> Cluster:
     for namespace, name in (deployment.split("/") for deployment in deployments):
         cluster.kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=120s", timeout_s=130)
     return cluster
+
+
+@pytest.fixture(scope="session")
+def stage(operator: Cluster) -> Iterator[Stage]:
+    """Applications under load with a simulator of their own, shared by the fault tests."""
+    with staged(operator) as ready:
+        yield ready
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failure that concerns the operator come the pods, the newest events and the last lines of its logs."""
+    report = yield
+    if report.failed and isinstance(operated := getattr(item, "funcargs", {}).get("operator"), Cluster):
+        report.sections.append(("cluster", describe(operated)))
+    return report
