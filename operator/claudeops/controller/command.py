@@ -40,6 +40,8 @@ def run(args: argparse.Namespace) -> int:
     """Runs until it is stopped. 1 when it had to end by itself: it is to be started again then."""
     start_logging(args.log_level)
     own, fleet = split_settings(args.set)
+    if not args.advertise:
+        raise InvalidResource("write the address under which pods reach this process, or set POD_IP", path="--advertise")
     options = ControllerOptions(
         namespace=args.namespace,
         advertise=args.advertise,
@@ -76,4 +78,7 @@ def split_settings(assignments: Sequence[str]) -> tuple[dict[str, float], list[s
 def start_logging(level: str) -> None:
     """Lines on stderr; Kopf says only what goes wrong."""
     logging.basicConfig(level=level.upper(), stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("kopf").setLevel(logging.DEBUG if level == "debug" else logging.WARNING)
+    if level != "debug":
+        logging.getLogger("kopf").setLevel(logging.ERROR)
+        # Each of its watches says so every five seconds while the API server is away; the lease says it once.
+        logging.getLogger("kopf._cogs.clients").setLevel(logging.CRITICAL)

@@ -109,6 +109,7 @@ class LeaderElection:
         An API server that does not answer costs no leadership: nobody can take the Lease from it either. In a partition a second leader
         may arise; its epoch is higher, and every proxy that has heard of it ignores this one.
         """
+        is_silent = False
         while True:
             await asyncio.sleep(RETRY_S)
             try:
@@ -116,7 +117,13 @@ class LeaderElection:
                     if not await self._try_acquire():
                         break
             except (ClusterError, TimeoutError) as error:
-                logger.warning("cannot renew the lease: %s", error)
+                if not is_silent:
+                    logger.warning("cannot renew the lease, which is tried on and on: %s", error or "no answer in time")
+                is_silent = True
+            else:
+                if is_silent:
+                    logger.info("the lease is renewed again")
+                is_silent = False
         self._lease = None
 
     async def release(self) -> None:
