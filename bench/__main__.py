@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-MODULES = ("bench.memory", "bench.proxy_cpu", "bench.quota")
+MODULES = ("bench.memory", "bench.proxy_cpu", "bench.failover", "bench.quota")
 
 
 def main() -> int:
