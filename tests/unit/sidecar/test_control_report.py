@@ -162,7 +162,7 @@ def test_the_429s_of_long_ago_are_dropped_and_do_not_mislead_a_controller_that_c
     assert report.results == [] and report.interval_s == pytest.approx(5.0)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 50), st.sampled_from(["answered", "lost", "under way"])), max_size=12))
 def test_whatever_gets_lost_each_count_is_reported_once(steps: list[tuple[int, str]]) -> None:
     bench = Bench()
