@@ -63,7 +63,7 @@ class Outcome(NamedTuple):
 
 
 @contextlib.asynccontextmanager
-async def exchange(folder: pathlib.Path, document: ProxyConfig) -> AsyncIterator[ProxyConfig]:
+async def exchange(folder: pathlib.Path, document: ProxyConfig, limits: Rates = LIMITS) -> AsyncIterator[ProxyConfig]:
     """The fleet and its server in this process; yields the document with the controller's address in it."""
     now = datetime.datetime.now(datetime.UTC)
     authority = issue_authority(now)
@@ -80,7 +80,7 @@ async def exchange(folder: pathlib.Path, document: ProxyConfig) -> AsyncIterator
         url=f"https://127.0.0.1:{port}{PATH}", server_name=SERVER_NAME, ca_bundle=authority.certificate, audience=TOKEN_AUDIENCE
     )
     document = msgspec.structs.replace(document, controller=address)
-    fleet.set_quota(QuotaTerms(name="bench", upstream=document.upstream.base_url, limits=MappingProxyType({GROUP: LIMITS})))
+    fleet.set_quota(QuotaTerms(name="bench", upstream=document.upstream.base_url, limits=MappingProxyType({GROUP: limits})))
     fleet.set_workload(_terms(), document)
     fleet.observe(WORKLOAD, expected=len(INSTANCES), replicas=len(INSTANCES))
     server.touch()

@@ -121,8 +121,8 @@ def write_load_script(folder: pathlib.Path, body: bytes) -> pathlib.Path:
     return path
 
 
-def put_load(script: pathlib.Path, port: int, *, connections: int = 32, duration_s: int = 4) -> Load:
-    """Runs wrk. Raises RuntimeError if any answer was not a 200, since its cost would be another."""
+def put_load(script: pathlib.Path, port: int, *, connections: int = 32, duration_s: int = 4, is_strict: bool = True) -> Load:
+    """Runs wrk. Strictly: raises RuntimeError if any answer was not a 200, since its cost would be another."""
     command = [
         find_wrk(),
         "-t1",
@@ -135,7 +135,7 @@ def put_load(script: pathlib.Path, port: int, *, connections: int = 32, duration
     ]
     cores = ",".join(str(core) for core in LOAD_CORE)
     done = subprocess.run(["taskset", "-c", cores, *command], capture_output=True, text=True, check=True, cwd=ROOT)
-    if "Non-2xx" in done.stdout or "Socket errors" in done.stdout:
+    if is_strict and ("Non-2xx" in done.stdout or "Socket errors" in done.stdout):
         raise RuntimeError(f"the load did not run cleanly:\n{done.stdout}")
     requests = re.search(r"(\d+) requests in", done.stdout)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)
