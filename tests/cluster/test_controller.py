@@ -162,3 +162,9 @@ def test_a_fixed_replica_count_is_written_to_the_target(operator: Cluster) -> No
         operator.wait_for(
             lambda: operator.get_json("deployment", "bot", namespace="t-fixed")["spec"]["replicas"] == 3, what="three replicas"
         )
+
+        def notes() -> list[str]:
+            items = operator.get_json("events.events.k8s.io", namespace="t-fixed")["items"]
+            return [item["note"] for item in items if item["reason"] == "Scaled" and item["regarding"]["kind"] == "ClaudeWorkload"]
+
+        operator.wait_for(lambda: "Deployment bot scaled from 2 to 3" in notes(), what="the event")

@@ -118,7 +118,7 @@ class Controller:
     async def run(self, stop: asyncio.Event) -> int:
         """See :func:`run_controller`."""
         health = HealthServer(self._metrics.registry, is_ready=self._is_ready, facts=self._health, lag=self._lag)
-        self._metrics.registry.register(FleetCollector(self._fleet, self._workload_keys, self._quota_names, time.monotonic))
+        self._register_metrics()
         await health.start(self._options.health_host, self._options.health_port)
         async with _tasks() as tasks:
             stopping = asyncio.create_task(_until(stop), name="signal")
@@ -187,7 +187,6 @@ class Controller:
             except Exception:  # the outermost loop: a fault in one object must not stop the others
                 logger.exception("%s: a fault of ours", ref)
                 is_failed = True
-            self._metrics.queue_depth.set(len(self._queue))
             if is_failed:
                 self._metrics.errors.labels(ref.kind.kind).inc()
             self._queue.done(ref, is_failed=is_failed)
@@ -254,11 +253,18 @@ class Controller:
         return all(self._cache.is_listed(kind) for kind in WATCHED) and is_serving
 
     def _health(self) -> dict[str, float | bool | str]:
-        age_s = round(time.monotonic() - self._observer.last_event_s, 1)
-        self._metrics.last_event_age.set(age_s)
-        self._metrics.loop_lag.set(self._lag.lag_s)
-        self._metrics.is_leader.set(self._election.is_leader)
-        return {"leader": self._election.is_leader, "lastWatchEventAgeS": age_s, "queue": len(self._queue)}
+        return {"leader": self._election.is_leader, "lastWatchEventAgeS": round(self._event_age_s(), 1), "queue": len(self._queue)}
+
+    def _event_age_s(self) -> float:
+        return time.monotonic() - self._observer.last_event_s
+
+    def _register_metrics(self) -> None:
+        metrics = self._metrics
+        metrics.last_event_age.set_function(self._event_age_s)
+        metrics.loop_lag.set_function(lambda: self._lag.lag_s)
+        metrics.is_leader.set_function(lambda: self._election.is_leader)
+        metrics.queue_depth.set_function(lambda: len(self._queue))
+        metrics.registry.register(FleetCollector(self._fleet, self._workload_keys, self._quota_names, time.monotonic))
 
 
 @contextlib.asynccontextmanager
