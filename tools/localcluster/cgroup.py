@@ -11,6 +11,9 @@ from .errors import LocalClusterError
 
 ROOT = Path("/sys/fs/cgroup")
 NEEDED = ("cpu", "memory", "cpuset", "pids")
+SHARES_PER_CPU = 1024
+"""A node's pods weigh this much a CPU against the machine's other work, as the kubelet of a node of its own would have it. Without it
+all pods together weigh as much as one busy process outside."""
 REMOVE_TIMEOUT_S = 5.0
 POLL_S = 0.02
 
@@ -31,6 +34,8 @@ class CgroupTree:
             if self.version == 1 and (parent / "cpuset.cpus").exists():
                 for file in ("cpuset.cpus", "cpuset.mems"):
                     (parent / name / file).write_text((parent / file).read_text())
+            if self.version == 1 and (parent / "cpu.shares").exists():
+                (parent / name / "cpu.shares").write_text(str(SHARES_PER_CPU * (os.cpu_count() or 1)))
 
     def remove(self, name: str) -> None:
         """Kill whatever is still in the group `name` or below it, and remove it. Raises LocalClusterError if it stays."""

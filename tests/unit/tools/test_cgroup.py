@@ -1,5 +1,6 @@
 """Control groups of both kinds, as trees of plain files."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,14 @@ def test_a_v1_machine_gets_a_group_in_every_hierarchy_with_its_cpus(tmp_path: Pa
     assert all((tmp_path / name / "box").is_dir() for name in V1)
     assert (tmp_path / "cpuset/box/cpuset.cpus").read_text() == "0-1\n"
     assert (tmp_path / "cpuset/box/cpuset.mems").read_text() == "0\n"
+
+
+def test_the_pods_weigh_as_much_as_on_a_node_of_their_own(tmp_path: Path) -> None:
+    tree = detect_cgroups(hierarchy(tmp_path, *V1))
+    (tmp_path / "cpu,cpuacct/cpu.shares").write_text("1024\n")
+    tree.create("box")
+    assert int((tmp_path / "cpu,cpuacct/box/cpu.shares").read_text()) == 1024 * (os.cpu_count() or 1)
+    assert not (tmp_path / "memory/box/cpu.shares").exists()
 
 
 def test_a_hierarchy_with_two_names_is_counted_once(tmp_path: Path) -> None:
