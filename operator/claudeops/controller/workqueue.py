@@ -11,6 +11,8 @@ Key = TypeVar("Key")
 
 FIRST_BACKOFF_S: Final = 0.2
 MAX_BACKOFF_S: Final = 60.0
+MAX_DOUBLINGS: Final = 16
+"""More never matter, and a power of two of as many as a long outage brings would not fit a float."""
 
 
 class Handle(Protocol):
@@ -75,7 +77,7 @@ class WorkQueue(Generic[Key]):
         self._working.discard(key)
         if is_failed:
             failures = self._failures[key] = self._failures.get(key, 0) + 1
-            self.add_after(key, min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** (failures - 1)), replaces=True)
+            self.add_after(key, min(MAX_BACKOFF_S, FIRST_BACKOFF_S * 2.0 ** min(failures - 1, MAX_DOUBLINGS)), replaces=True)
         else:
             self._failures.pop(key, None)
         if key in self._again:

@@ -104,6 +104,18 @@ def test_failures_in_a_row_back_off_to_a_bound_and_a_success_forgets_them() -> N
     run(scenario)
 
 
+def test_an_outage_of_days_is_still_only_a_backoff() -> None:
+    async def scenario(queue: WorkQueue[str], timers: Timers) -> None:
+        queue.add("a")
+        for _ in range(1200):
+            await queue.take()
+            queue.done("a", is_failed=True)
+            timers.pass_time(MAX_BACKOFF_S)
+        assert len(queue) == 1
+
+    run(scenario)
+
+
 def test_one_key_backs_off_without_the_others() -> None:
     async def scenario(queue: WorkQueue[str], _: Timers) -> None:
         queue.add("bad")
