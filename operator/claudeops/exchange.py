@@ -17,7 +17,7 @@ from claudeops.proxyconfig import ProxyConfig, WorkloadKey
 
 PROTOCOL: Final = 1
 PATH = "/v1/exchange"
-TOKEN_AUDIENCE = "claudeops.dev/exchange"
+TOKEN_AUDIENCE = "claudeops.dev/exchange"  # noqa: S105  an audience, no secret
 MAX_REPORT_BYTES = 256 * 1024
 
 Dimension = Literal["requests", "inputTokens", "outputTokens"]

@@ -9,6 +9,7 @@ import subprocess
 
 import pytest
 import yaml
+
 from claudeops.api import parse
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]

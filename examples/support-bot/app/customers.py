@@ -60,7 +60,8 @@ async def come(name):
 async def tell(reader, writer):
     await reader.readuntil(b"\r\n\r\n")
     payload = json.dumps(counts).encode()
-    writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b" % (len(payload), payload))
+    head = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\nconnection: close\r\ncontent-length: %d\r\n\r\n"
+    writer.write(head % len(payload) + payload)
     await writer.drain()
     writer.close()
 
