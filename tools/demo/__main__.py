@@ -32,18 +32,19 @@ def main() -> int:
     screen = Screen(is_live=False if arguments.plain else None)
     access: Access | None = None
     story: Story | None = None
+    is_interrupted = False
     try:
         access = _context_access(arguments.context) if arguments.context else _start_local(screen)
         story = _run(access, screen)
-    except (DemoError, RuntimeError) as error:
+    except (DemoError, RuntimeError, OSError) as error:
         screen.bad(str(error))
     except KeyboardInterrupt:
         screen.note("interrupted: taking everything down")
-        arguments.keep = False
+        arguments.keep, is_interrupted = False, True
     finally:
         _end(access, screen, is_kept=arguments.keep, context=arguments.context)
     if story is None:
-        return 130 if access is not None and not arguments.keep else 1
+        return 130 if is_interrupted else 1
     seconds = round(time.monotonic() - began_s, 1)
     if arguments.report:
         report = {"seconds": seconds, "happened": not story.has_failed, "steps": story.results}

@@ -49,8 +49,8 @@ class Story:
         began_s = time.monotonic()
         try:
             figures, problem = act(), ""
-        except DemoError as error:
-            figures, problem = {}, str(error)
+        except (DemoError, OSError) as error:  # an OSError: a part of the cluster did not answer in time
+            figures, problem = {}, str(error) or type(error).__name__
             self._screen.bad(problem)
         seconds = round(time.monotonic() - began_s, 1)
         self.results.append(
