@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Final
 
 from claudeops.api import parse_quota
 from claudeops.controller.cache import ObjectCache
@@ -24,7 +24,7 @@ from claudeops.errors import ClusterError, InvalidResource, NotFound, Unreachabl
 from claudeops.fleet import Fleet
 from claudeops.proxyconfig import ControllerAddress, ProxyConfig, WorkloadKey
 from claudeops.translate import check_quota, quota_terms
-from claudeops.translate.naming import config_map_name
+from claudeops.translate.naming import WORKLOAD_LABEL, config_map_name
 
 SHORT_RESYNC_S: Final = 15.0
 """How often at least one that waits for something that is not watched: an object in its ConfigMap's place, its target's replicas."""
@@ -102,8 +102,7 @@ async def _reconcile_workload(plane: Plane, ref: Ref) -> float | None:
         plane.touch()
     failure = await _apply(plane, resolution)
     target = await _scale(plane, ref, resolution, item)
-    facts = _facts(plane, ref, item, resolution)
-    facts = WorkloadFacts(**{**vars(facts), "problem": facts.problem or failure, **target})
+    facts = replace(_facts(plane, ref, item, resolution), problem=resolution.problem or failure, **target)
     await plane.writer.write(ref, item, workload_status(facts, datetime.now(UTC)))
     if failure is not None:
         raise ClusterError(failure.message)
@@ -175,7 +174,7 @@ async def _apply(plane: Plane, resolution: Resolution) -> Problem | None:
     return None
 
 
-async def _scale(plane: Plane, ref: Ref, resolution: Resolution, item: Object) -> dict[str, object]:
+async def _scale(plane: Plane, ref: Ref, resolution: Resolution, item: Object) -> dict[str, Any]:
     """Reads and, where due, writes the scaling target; what status says of it."""
     scaling = resolution.terms.scaling if resolution.terms else None
     target: Target | None = None
@@ -231,7 +230,7 @@ def keys_of(cache: ObjectCache, ref: Ref, item: Object) -> list[Ref]:
             return _workloads(cache, "profile", ref.name)
         case _ if ref.kind is NAMESPACE:
             return _workloads(cache, "namespace", ref.name)
-    name = (metadata.get("labels") or {}).get("claudeops.dev/workload")
+    name = (metadata.get("labels") or {}).get(WORKLOAD_LABEL)
     return [Ref(WORKLOAD, ref.namespace, name)] if name else []
 
 

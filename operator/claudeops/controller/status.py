@@ -135,7 +135,7 @@ def _fallback(facts: WorkloadFacts) -> Condition:
 
 def _quota_satisfied(facts: WorkloadFacts) -> Condition:
     view = facts.view
-    if view.grant is None:
+    if view.grant is None and view.is_quota_satisfied:
         return Condition("QuotaSatisfied", "Unknown", "NoGrant", "No proxy has asked for a share of the quota yet.")
     if view.is_quota_satisfied:
         return Condition("QuotaSatisfied", "True", "Sufficient", "The grant covers the demand.")
