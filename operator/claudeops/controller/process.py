@@ -27,7 +27,7 @@ from claudeops.controller.kube import Kube, connect
 from claudeops.controller.leader import LeaderElection
 from claudeops.controller.metrics import ControllerMetrics, FleetCollector
 from claudeops.controller.observer import Observer
-from claudeops.controller.reconcile import Plane, reconcile
+from claudeops.controller.reconcile import Plane, push, reconcile
 from claudeops.controller.recorder import EventRecorder
 from claudeops.controller.scaler import Scaler
 from claudeops.controller.snapshot import MANAGER, SELECTORS, WATCHED, new_cache
@@ -40,7 +40,7 @@ from claudeops.proxyconfig import ControllerAddress, WorkloadKey
 
 logger = logging.getLogger(__name__)
 
-WORKERS: Final = 4
+WORKERS: Final = 16
 RETRY_S: Final = 2.0
 BUNDLE_CHECK_S: Final = 60.0
 
@@ -84,7 +84,7 @@ class Controller:
         self._kube = kube
         self._cache = new_cache()
         self._queue: WorkQueue[Ref] = WorkQueue(asyncio.get_running_loop().call_later)
-        self._observer = Observer(kube, self._cache, self._queue.add, monotonic=time.monotonic)
+        self._observer = Observer(kube, self._cache, self._enqueue, monotonic=time.monotonic)
         self._recorder = EventRecorder(kube, instance=identity, now=_now, monotonic=time.monotonic)
         lease = Ref(LEASE, options.namespace, "claudeops-controller")
         self._election = LeaderElection(kube, lease, identity=identity, now=_now, monotonic=time.monotonic)
@@ -101,6 +101,7 @@ class Controller:
             on_change=self._on_fleet_change,
         )
         self._exchange = ExchangeServer(self._fleet, hooks, ssl_context=self._tls.context)
+        self._pushes: set[asyncio.Task[None]] = set()
         self._metrics = ControllerMetrics()
         self._lag = LoopLag()
         self._plane = Plane(
@@ -191,7 +192,19 @@ class Controller:
                 self._metrics.errors.labels(ref.kind.kind).inc()
             self._queue.done(ref, is_failed=is_failed)
             if again_s is not None:
-                self._queue.add_after(ref, again_s)
+                self._queue.add_after(ref, again_s, replaces=True)
+
+    def _enqueue(self, ref: Ref) -> None:
+        """Queues what the observer saw change. Where its turn must wait for the end of another one, the proxies are told at once."""
+        self._queue.add(ref)
+        if self._queue.is_working(ref):
+            task = asyncio.create_task(self._push(ref), name=f"push {ref}")
+            self._pushes.add(task)
+            task.add_done_callback(self._pushes.discard)
+
+    async def _push(self, ref: Ref) -> None:
+        with contextlib.suppress(ClusterError):  # said in the key's own turn
+            await push(self._plane, ref)
 
     async def _refresh_certificates(self) -> None:
         self._authority = authority = await self._store.refresh(_now())
@@ -200,7 +213,8 @@ class Controller:
         await publish_bundle(self._kube, self._options.webhook, authority.bundle)
 
     async def _keep_certificates(self) -> None:
-        """Looks at the Secret twice a day, and at the webhook's caBundle each minute, since somebody may apply its manifest anew."""
+        """Looks at the Secret twice a day, and at the webhook's caBundle and the EndpointSlice each minute, since somebody may delete them
+        or apply them anew."""
         checked_s, bundle = time.monotonic(), self._authority.bundle if self._authority else ""
         while True:
             await asyncio.sleep(BUNDLE_CHECK_S)
@@ -210,6 +224,7 @@ class Controller:
                     checked_s = time.monotonic()
                 elif self._authority is not None:
                     await publish_bundle(self._kube, self._options.webhook, self._authority.bundle)
+                await self._publish_endpoint()
             except ClusterError as error:
                 logger.warning("certificates not checked: %s", error)
             if self._authority is not None and self._authority.bundle != bundle:

@@ -94,12 +94,7 @@ async def _reconcile_workload(plane: Plane, ref: Ref) -> float | None:
         plane.issued.pop(key, None)
         plane.writer.forget(ref)
         return None
-    resolution = resolve(await _observe(plane, ref, item), plane.address(), now_ms=int(time.time() * 1000))
-    # The fleet is told first: open long polls carry the change to the proxies while the ConfigMap is still being written.
-    if resolution.terms is not None and resolution.config is not None:
-        plane.issued[key] = resolution.config
-        plane.fleet.set_workload(resolution.terms, resolution.config)
-        plane.touch()
+    resolution = await _decide(plane, ref, item)
     failure = await _apply(plane, resolution)
     target = await _scale(plane, ref, resolution, item)
     facts = replace(_facts(plane, ref, item, resolution), problem=resolution.problem or failure, **target)
@@ -110,18 +105,42 @@ async def _reconcile_workload(plane: Plane, ref: Ref) -> float | None:
     return min(SHORT_RESYNC_S, plane.resync_s) if needs_more else plane.resync_s
 
 
+async def push(plane: Plane, ref: Ref) -> None:
+    """Tells the fleet of a workload what changed while it is being reconciled: proxies need not wait for the writes of that turn.
+
+    The key must be queued, too: everything else is done in its next turn. Raises :class:`~claudeops.errors.ClusterError`.
+    """
+    item = plane.cache.get(ref)
+    if ref.kind is WORKLOAD and item is not None and "deletionTimestamp" not in item["metadata"]:
+        await _decide(plane, ref, item)
+
+
+async def _decide(plane: Plane, ref: Ref, item: Object) -> Resolution:
+    """What the workload gets. The fleet is told first: open long polls carry the change to the proxies before anything is written."""
+    resolution = resolve(await _observe(plane, ref, item), plane.address(), now_ms=int(time.time() * 1000))
+    if resolution.terms is not None and resolution.config is not None and plane.cache.get(ref) is not None:
+        key = WorkloadKey(namespace=ref.namespace, name=ref.name)
+        plane.issued[key] = resolution.config
+        plane.fleet.set_workload(resolution.terms, resolution.config)
+        plane.touch()
+    return resolution
+
+
 async def _observe(plane: Plane, ref: Ref, item: Object) -> Sources:
     cache = plane.cache
-    quota = cache.get(Ref(QUOTA, "", quota_name(item)))
+    upstream_ca = await _upstream_ca(plane, cache.get(Ref(QUOTA, "", quota_name(item))))
+    config_map = await _config_map(plane, ref)
+    # Nothing waits from here to the fleet: of two that decide about one workload, the later one has the newer picture.
+    item = cache.get(ref) or item
     profile = profile_name(item)
     namespace = cache.get(Ref(NAMESPACE, "", ref.namespace))
     return Sources(
         item=item,
-        quota=quota,
+        quota=cache.get(Ref(QUOTA, "", quota_name(item))),
         profile=cache.get(Ref(PROFILE, "", profile)) if profile else None,
         namespace_labels=(namespace or {"metadata": {}})["metadata"].get("labels") or {},
-        upstream_ca=await _upstream_ca(plane, quota),
-        config_map=await _config_map(plane, ref),
+        upstream_ca=upstream_ca,
+        config_map=config_map,
         issued=plane.issued.get(WorkloadKey(namespace=ref.namespace, name=ref.name)),
     )
 

@@ -50,6 +50,10 @@ class WorkQueue(Generic[Key]):
             self._ready.append(key)
             self._wakeup.set()
 
+    def is_working(self, key: Key) -> bool:
+        """Whether the key is being worked on: what is added now waits for the end of that."""
+        return key in self._working
+
     def add_after(self, key: Key, delay_s: float, *, replaces: bool = False) -> None:
         """Queues a key after a delay. Of several delays of one key the first call's stands, unless ``replaces``."""
         if key in self._timers:

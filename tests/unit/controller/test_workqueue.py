@@ -58,12 +58,14 @@ def test_a_key_that_waits_is_not_queued_twice() -> None:
 def test_a_key_is_never_worked_on_twice_at_once() -> None:
     async def scenario(queue: WorkQueue[str], _: Timers) -> None:
         queue.add("a")
-        assert await queue.take() == "a"
+        assert not queue.is_working("a")
+        assert await queue.take() == "a" and queue.is_working("a")
         queue.add("a")
         queue.add("b")
         assert await queue.take() == "b"
         queue.done("b")
         queue.done("a")
+        assert not queue.is_working("a")
         assert await queue.take() == "a"
 
     run(scenario)
