@@ -137,7 +137,8 @@ class Breaker:
         return int(now * _CELLS / self.parameters.window_s)
 
     def _count(self, kind: int, now: float) -> None:
-        self._roll(now)
+        if int(now * _CELLS / self.parameters.window_s) > self.cell_at:
+            self._roll(now)
         self.cells[self.cell_at % _CELLS][kind] += 1
 
     def _roll(self, now: float) -> None:

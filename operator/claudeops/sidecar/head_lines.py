@@ -8,26 +8,27 @@ from claudeops.sidecar.call import Call
 from claudeops.wire.http1 import without_hop_lines, without_length
 
 EVENT_STREAM = b"text/event-stream"
-_CHUNKED = b"\r\ntransfer-encoding:"
-_LENGTH = b"\r\ncontent-length:"
-_OURS = b"\r\nx-claudeops-"
+_SPECIAL = re.compile(
+    rb"(?i)\r\n(content-length|transfer-encoding|connection|keep-alive|trailer|upgrade|proxy-connection|proxy-authenticate|x-claudeops-)"
+)
+"""Lines that may not simply be passed on. One search for all of them: most heads have a length only."""
+_LENGTH_ONLY = ([b"content-length"], [b"Content-Length"])
 _OUR_LINE = re.compile(rb"\r\nx-claudeops-[^\r\n]*", re.IGNORECASE)
 
 
 def whole_head(call: Call, head: bytes, size_bytes: int) -> bytes:
     """Head of an answer whose body is all there: the API's lines without those of its connection, and ours."""
-    lowered = head.lower()
-    head = _clean(head, lowered)
-    if _CHUNKED in lowered or _LENGTH not in lowered:
-        return b"%b%bcontent-length: %d\r\n\r\n" % (without_length(head), answer_lines(call), size_bytes)
-    return b"%b%b\r\n" % (head, answer_lines(call))
+    special = _SPECIAL.findall(head)
+    if special in _LENGTH_ONLY and head.startswith(b"HTTP/1.1"):
+        return b"%b%b\r\n" % (head, answer_lines(call))
+    return b"%b%bcontent-length: %d\r\n\r\n" % (without_length(_clean(head)), answer_lines(call), size_bytes)
 
 
 def open_head(call: Call, head: bytes) -> tuple[bytes, bool]:
     """Head of an answer that goes on, and whether its body must be chunked."""
-    lowered = head.lower()
-    head = _clean(head, lowered)
-    if _LENGTH in lowered and _CHUNKED not in lowered:
+    special = {name.lower() for name in _SPECIAL.findall(head)}
+    head = _clean(head)
+    if b"content-length" in special and b"transfer-encoding" not in special:
         return b"%b%b\r\n" % (head, answer_lines(call)), False
     if call.head.is_http10:
         return b"%b%bconnection: close\r\n\r\n" % (head, answer_lines(call)), False
@@ -47,8 +48,6 @@ def answer_lines(call: Call) -> bytes:
     return lines
 
 
-def _clean(head: bytes, lowered: bytes) -> bytes:
-    head = without_hop_lines(head, lowered)
-    if _OURS in lowered:
-        head = _OUR_LINE.sub(b"", head)
+def _clean(head: bytes) -> bytes:
+    head = _OUR_LINE.sub(b"", without_hop_lines(head, head.lower()))
     return b"HTTP/1.1" + head[8:] if head.startswith(b"HTTP/1.0") else head

@@ -19,8 +19,6 @@ _NAMES = tuple(
 def read_levels(call: Call, runtime: Runtime, head: bytes, now: float) -> None:
     """Let the group's gauges see this answer; tell the controller at once of a limit that has become lower."""
     group = call.group
-    if now < group.read_at + READ_EVERY_S and call.status != 429:
-        return
     group.read_at = now
     lowered = head.lower()
     runtime.see_organization(

@@ -71,6 +71,7 @@ class ModelRuntime:
         self.prices = PriceTable(model.prices)
         long = model.long_context
         self.long_prices = self.prices if long is None else PriceTable(long.prices)
+        """Of prompts of more than ``long_tokens``."""
         self.long_tokens = model.context_tokens if long is None else long.threshold_tokens
         self.context_tokens = model.context_tokens
         self.adjustments: dict[tuple[object, ...], Adjustments] = {}
@@ -79,7 +80,3 @@ class ModelRuntime:
         self.answer_heads = tuple(
             f"x-claudeops-tier: {tier}\r\nx-claudeops-model: {model.id}\r\nx-claudeops-queue-ms: ".encode() for tier in TIERS
         )
-
-    def prices_for(self, prompt_tokens: int) -> PriceTable:
-        """The prices of a request with this whole prompt."""
-        return self.long_prices if prompt_tokens > self.long_tokens else self.prices

@@ -36,7 +36,7 @@ from claudeops.sidecar.stage.estimate import estimate
 from claudeops.sidecar.stage.parse import parse
 from claudeops.sidecar.stage.policy import policy
 from claudeops.sidecar.stage.route import route
-from claudeops.sidecar.stage.session import session
+from claudeops.sidecar.stage.session import no_key, session
 from claudeops.sidecar.target import Target
 from claudeops.sidecar.usage import Usage
 from claudeops.wire.http1 import RequestHead
@@ -82,6 +82,7 @@ class Pipeline:
         self.count_stages: tuple[Stage, ...] = (parse, session, *self.counted)
         self.relayed: tuple[Stage, ...] = (self._relay_only, self.admission.admit, self.send)
         self.relay_stages: tuple[Stage, ...] = (session, *self.relayed)
+        self.sending: tuple[Stage, ...] = (self.send,)
         runtime.on_change = self._changed
         runtime.on_room = self._room
         self._changed()
@@ -189,13 +190,17 @@ class Pipeline:
 
     def _resume(self, call: Call) -> None:
         """Continue behind admission."""
-        self.send(call, self.runtime)
+        self._walk(call, self.sending)
 
     # -- stages of its own
 
     def send(self, call: Call, runtime: Runtime) -> Answer | None:
         """send: one attempt, on a pooled connection."""
-        assert isinstance(call, Relay) and runtime.key is not None
+        assert isinstance(call, Relay)
+        if runtime.key is None:
+            call.group.limiter.refund(call.estimated_input, call.walked_at, call.is_streamed)
+            self.admission.release(call, call.walked_at)
+            return no_key()
         pool = self.auxiliary if call.group.is_auxiliary else self.pool
         assert pool is not None
         body = edited(call.body, call.edits) if call.edits else call.body

@@ -13,9 +13,9 @@ from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.answer import Answer, error_json
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.caller import MODELS, Caller
-from claudeops.sidecar.failure import NO_CONNECTION, TIMED_OUT, Failure, failure_of_answer, failure_of_event
+from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure, failure_of_answer, failure_of_event
 from claudeops.sidecar.head_lines import EVENT_STREAM, open_head, whole_head
-from claudeops.sidecar.level_headers import read_levels
+from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
 from claudeops.sidecar.settle import GONE, count_upstream, settle_answer, settle_input, settle_usage
 from claudeops.sidecar.usage import EventReader
 from claudeops.sidecar.wireformat import DecodeError, decode_message
@@ -66,7 +66,8 @@ class Relay(Call):
         now = self.first_byte_at = self.last_byte_at = runtime.clock()
         self.status = status
         self.answer_head = head
-        read_levels(self, runtime, head, now)
+        if now >= self.group.read_at + READ_EVERY_S or status == THROTTLED:
+            read_levels(self, runtime, head, now)
         if self.is_streamed and status == 200 and EVENT_STREAM in head:
             self.reader = EventReader(self.usage)
             self._feed_stream(body, is_complete, now)

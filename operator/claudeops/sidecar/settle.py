@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from claudeops.policy.sketch import Sketch, bucket_of
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.counters import ModelCounters
-from claudeops.sidecar.model import FALLBACK
+from claudeops.sidecar.model import FALLBACK, PriceTable
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.usage import Usage
 
@@ -41,11 +42,11 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
     used = group.counters
     used.used_requests += 1
     if usage.is_known:
-        settle_input(call, now)
-        used.used_input += usage.uncached
+        uncached = usage.uncached
+        _settle_input(call, uncached, now)
+        used.used_input += uncached
         used.used_output += usage.output
-        if not call.is_probe:
-            _learn(call, runtime, now)
+        _learn(call, runtime, uncached, now)
     else:
         used.used_input += call.estimated_input
         used.used_output += call.produced
@@ -54,23 +55,26 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
             limiter.produced(usage.output - call.produced, now)
         limiter.leave(now)
     else:
-        limiter.leave_whole(float(usage.output), call.sent_at, now)
+        limiter.leave_whole(usage.output, call.sent_at, now)
     used.ended += 1
     used.latency_sum_s += now - call.sent_at
 
 
 def settle_input(call: Call, now: float) -> None:
     """The API said what it counted as input: the bucket is put right."""
-    actual = float(call.usage.uncached)
-    if actual != call.estimated_input:
-        call.group.limiter.settle_input(call.estimated_input, actual, now)
-        call.estimated_input = actual
+    _settle_input(call, call.usage.uncached, now)
 
 
-def _learn(call: Call, runtime: Runtime, now: float) -> None:
+def _settle_input(call: Call, uncached: int, now: float) -> None:
+    if uncached != call.estimated_input:
+        call.group.limiter.settle_input(call.estimated_input, uncached, now)
+        call.estimated_input = uncached
+
+
+def _learn(call: Call, runtime: Runtime, uncached: int, now: float) -> None:
     model, usage = call.model, call.usage
     counters = model.counters[call.tier]
-    total = usage.total_input
+    total = uncached + usage.cache_read
     if total and call.estimated_total:
         counters.estimate_error.observe(call.estimated_total / total)
         model.tokens_per_byte.learn(total, len(call.request[1]))
@@ -79,13 +83,12 @@ def _learn(call: Call, runtime: Runtime, now: float) -> None:
     counters.tokens_cache_read += usage.cache_read
     counters.tokens_write_5m += usage.write_5m
     counters.tokens_write_1h += usage.write_1h
-    _cost(call, counters, usage)
+    _cost(model.prices if total <= model.long_tokens else model.long_prices, counters, usage)
     if call.prefix:
         runtime.prefixes.see(call.prefix, float(usage.cache_read or usage.write_5m + usage.write_1h), now)
 
 
-def _cost(call: Call, counters: ModelCounters, usage: Usage) -> None:
-    prices = call.model.prices_for(usage.total_input)
+def _cost(prices: PriceTable, counters: ModelCounters, usage: Usage) -> None:
     counters.cost_usd += (
         usage.input * prices.input
         + usage.output * prices.output
@@ -97,24 +100,37 @@ def _cost(call: Call, counters: ModelCounters, usage: Usage) -> None:
 
 
 def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) -> None:
-    duration_s = now - call.arrived_at
-    first_s = (call.first_content_at or call.first_byte_at or now) - call.arrived_at
+    duration_s = first_s = now - call.arrived_at
+    if call.is_streamed:
+        first_s = _observe_stream(call, counters, now)
     counters.duration.observe(duration_s)
     counters.first_token.observe(first_s)
     counters.queue_wait.observe(call.queue_s)
     if call.attempts == 1 and not call.is_again:
         after_s = 0.0 if call.is_streamed else now - call.first_byte_at
-        counters.overhead.observe(max(0.0, call.sent_at - call.arrived_at - call.queue_s + after_s))
-    if call.first_content_at and call.usage.output > 1:
-        counters.output_interval.observe((now - call.first_content_at) / call.usage.output)
+        counters.overhead.observe(call.sent_at - call.arrived_at - call.queue_s + after_s)
     window = runtime.window
-    window.queue_wait.add(call.queue_s)
-    if not 200 <= call.status < 300:
+    _add(window.queue_wait, bucket_of(call.queue_s) if call.queue_s else 0)
+    if call.status != 200:
         return
-    window.latency.add(duration_s)
-    window.first_token.add(first_s)
+    bucket = bucket_of(duration_s)
+    _add(window.latency, bucket)
+    _add(window.first_token, bucket_of(first_s) if call.is_streamed else bucket)
     if runtime.slos:
         _observe_slos(runtime, duration_s, first_s)
+
+
+def _observe_stream(call: Call, counters: ModelCounters, now: float) -> float:
+    """Returns the seconds to the first token. A JSON answer's first token is its last."""
+    if call.first_content_at and call.usage.output > 1:
+        counters.output_interval.observe((now - call.first_content_at) / call.usage.output)
+    return (call.first_content_at or call.first_byte_at or now) - call.arrived_at
+
+
+def _add(sketch: Sketch, bucket: int) -> None:
+    counts = sketch.counts
+    counts[bucket] = counts.get(bucket, 0) + 1
+    sketch.total += 1
 
 
 def _observe_slos(runtime: Runtime, duration_s: float, first_s: float) -> None:

@@ -13,6 +13,7 @@ HOP_BY_HOP = frozenset(
 """Request header lines that belong to one connection, and those that the sender of the next hop writes itself."""
 LENGTH_DIGITS_MAX = 15
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {413: b"Content Too Large", 529: b"Overloaded"}
+_LENGTH_NAMES = (b"\r\ncontent-length: ", b"\r\nContent-Length: ")
 LAST_CHUNK = b"0\r\n\r\n"
 _HOP_LINE = re.compile(
     rb"\r\n(?:connection|keep-alive|transfer-encoding|trailer|upgrade|proxy-connection|proxy-authenticate)[ \t]*:[^\r\n]*", re.IGNORECASE
@@ -85,12 +86,9 @@ def _field(line: bytes) -> tuple[bytes, bytes, bytes]:
 
 def memo_key(data: bytes, end: int) -> tuple[bytes, int] | None:
     """The head with its content-length digits cut out, and those digits; None where the head has no plain length line."""
-    at = data.find(b"\r\ncontent-length: ", 0, end)
-    if at < 0:
-        at = data.find(b"\r\nContent-Length: ", 0, end)
-        if at < 0:
-            return None
-    at += 18
+    at = data.find(b"ength: ", 0, end) + 7
+    if data[at - 18 : at] not in _LENGTH_NAMES or at < 18:
+        return None
     stop = data.find(b"\r", at, end + 1)
     digits = data[at:stop]
     if not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:

@@ -39,16 +39,18 @@ def is_marked(call: Call) -> bool:
 
 
 def mark_prefix(call: Call) -> int:
-    """Adds a breakpoint on the last system block, else on the last tool, if a slot is free and it has none. Returns their number."""
+    """Adds a breakpoint on the last system block, else on the last tool, if a slot is free and it has none. Returns their number
+    (without those in a static prefix that is too small to be cached)."""
     asked = call.asked
-    system, tools = bytes(asked.system), bytes(asked.tools)
     turn_marks = _turn_marks(call)
-    count = (len(asked.cache_control) > 0) + len(turn_marks) + _count_marks(system) + _count_marks(tools)
-    name, prefix = ("system", system) if len(system) > 2 else ("tools", tools)
-    if len(prefix) <= 2 or count >= BREAKPOINTS_MAX:
-        return count
-    size_tokens = (len(system) + len(tools)) * call.model.tokens_per_byte.value
+    count = (len(asked.cache_control) > 0) + len(turn_marks)
+    size_tokens = (len(asked.system) + len(asked.tools)) * call.model.tokens_per_byte.value
     if size_tokens < PREFIX_SHARE * call.model.model.min_cacheable_tokens:
+        return count
+    system, tools = bytes(asked.system), bytes(asked.tools)
+    count += _count_marks(system) + _count_marks(tools)
+    name, prefix = ("system", system) if len(system) > 2 else ("tools", tools)
+    if count >= BREAKPOINTS_MAX:
         return count
     is_long = count > 0 and any(b'"1h"' in mark for mark in (*turn_marks, bytes(asked.cache_control)))
     marked = with_mark(prefix, LONG if is_long else SHORT)

@@ -16,8 +16,10 @@ _QUOTED_TYPES = (b'"thinking"', b'"redacted_thinking"')
 
 
 def fit_to_model(call: Call, *, is_forced: bool, is_prefilled: bool) -> None:
-    """Edits ``tool_choice`` and ``messages`` where this model would answer 400."""
+    """Edits ``tool_choice`` and ``messages`` where this model would answer 400; a model that the client named itself may say so."""
     model = call.model.model
+    if call.tier != FALLBACK and call.asked.model == model.id:
+        return
     if is_forced and not model.forced_tool_choice:
         call.edits["tool_choice.type"] = b'"auto"'
         call.edits["tool_choice.name"] = REMOVE

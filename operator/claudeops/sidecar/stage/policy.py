@@ -23,25 +23,21 @@ def policy(call: Call, runtime: Runtime) -> Answer | None:
     """Edits what may be put right, refuses what the workload's profile refuses."""
     asked = call.asked
     is_forced = asked.tool_choice is not None and asked.tool_choice.type in FORCED
-    is_prefilled = bool(asked.messages) and asked.messages[-1].role == "assistant"
-    can_think = not (is_forced or is_prefilled)
-    key = _parameters(asked, can_think, call.caller.api_version)
-    result = call.model.adjustments.get(key)
-    if result is None:
-        result = _adjust(key, call.model, runtime)
+    is_prefilled = len(asked.messages) > 0 and asked.messages[-1].role == "assistant"
+    key = _parameters(asked, call.caller.api_version, not (is_forced or is_prefilled))
+    result = call.model.adjustments.get(key) or _adjust(key, call.model, runtime)
     if result.violation is not None:
         return Answer("policy", result.violation)
     if result.edits:
         _take(call, result.edits)
     if result.names:
         call.adjusted += tuple(result.names)
-    if call.tier == FALLBACK or (not can_think and asked.model != call.model.id):
+    if call.tier == FALLBACK or not key[1]:
         fit_to_model(call, is_forced=is_forced, is_prefilled=is_prefilled)
     return None
 
 
-def _parameters(asked: RequestJson, can_think: bool, api_version: str | None) -> Parameters:
-    """Everything that the adjustments of a request depend on, besides its model and the configuration."""
+def _parameters(asked: RequestJson, api_version: str | None, can_think: bool) -> Parameters:
     thinking, output = asked.thinking, asked.output_config
     return (
         api_version,
@@ -57,7 +53,7 @@ def _parameters(asked: RequestJson, can_think: bool, api_version: str | None) ->
 
 
 def _adjust(key: Parameters, model: ModelRuntime, runtime: Runtime) -> Adjustments:
-    """Computed once for equal parameters."""
+    """Computed once for equal parameters: everything that the answer depends on, besides model and configuration."""
     api_version, can_think, max_tokens, temperature, top_p, top_k, thinking, budget_tokens, effort = key
     wish = Asked(max_tokens)
     wish.can_think = can_think

@@ -15,7 +15,7 @@ def session(call: Call, runtime: Runtime) -> Answer | None:
     if config is None:
         return Answer("not_ready", "this proxy has no configuration yet", retry_after_s=1.0)
     if runtime.key is None:
-        return Answer("credentials", "no API key is mounted: create the Secret that the workload's credentials name")
+        return no_key()
     caller = call.caller
     call.deadline = call.arrived_at + min(config.resilience.timeouts.total_s, caller.timeout_s)
     if caller.session:
@@ -25,3 +25,8 @@ def session(call: Call, runtime: Runtime) -> Answer | None:
     if metadata is not None and metadata.user_id is not None:
         call.session = metadata.user_id.encode("utf-8", "replace")
     return None
+
+
+def no_key() -> Answer:
+    """There is nothing to authenticate with."""
+    return Answer("credentials", "no API key is mounted: create the Secret that the workload's credentials name")
