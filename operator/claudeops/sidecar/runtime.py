@@ -154,6 +154,7 @@ class Runtime:
     def apply_assignment(self, assignment: Assignment, *, sent_at: float, now: float) -> None:
         """Take leases, flips, pool size and budgets. `sent_at`: when the report that this answers was sent (the TTL counts from
         there). Order by (epoch, version) and `assignment.config` are the caller's business (`apply_config` first)."""
+        self._take_back(assignment)
         self.assignment = assignment
         for name, lease in assignment.leases.items():
             group = self.group(name, now)
@@ -170,6 +171,16 @@ class Runtime:
             self.on_change()
         else:
             self.on_room()
+
+    def _take_back(self, assignment: Assignment) -> None:
+        """What the same controller leased with its last word and does not with this one is the baseline's from now on. Of a new one
+        silence says nothing: it may not know the group yet."""
+        last = self.assignment
+        if last is None or last.epoch != assignment.epoch:
+            return
+        for name in last.leases.keys() - assignment.leases.keys():
+            group = self.groups[name]
+            group.held = group.limits = group.full_s = None
 
     def refresh_leases(self, now: float) -> None:
         """Once a second: fresh leases become reduced ones, those the baseline. The request path's sweep calls this."""

@@ -115,6 +115,12 @@ def test_throttling_never_makes_a_workload_unready() -> None:
     assert (status, reason) == ("False", "Contended") and "output tokens" in message
 
 
+def test_a_key_of_another_organisation_is_said_though_it_is_granted_nothing() -> None:
+    facts = seen(grant=None, is_quota_satisfied=False, short_reason="KeyOfOtherOrganization")
+    assert condition(facts, "QuotaSatisfied")[:2] == ("False", "KeyOfOtherOrganization")
+    assert condition(seen(grant=None), "QuotaSatisfied")[:2] == ("Unknown", "NoGrant")
+
+
 def test_a_flip_shows_in_the_condition_and_in_what_is_effective() -> None:
     facts = seen(is_fallback=True, active_model="claude-haiku-5-5", flip_reason="BreakerOpen")
     assert condition(facts, "FallbackActive")[:2] == ("True", "BreakerOpen")

@@ -99,6 +99,17 @@ def test_a_lease_is_fresh_then_reduced_then_the_baseline() -> None:
     assert (held(target), target.lease_phase.value) == (10.0, "Fresh")
 
 
+def test_a_lease_that_its_controller_takes_back_is_the_baselines_at_once_and_a_new_ones_silence_is_not() -> None:
+    limits = Limits(baseline={GROUP: Rates(requests_per_minute=120, input_tokens_per_minute=60_000, output_tokens_per_minute=6_000)})
+    target = runtime(document(controller=CONTROLLER, limits=limits))
+    assign(target, 0.0)
+    assign(target, 1.0, epoch=2, leases={})
+    assert (held(target), target.lease_phase.value) == (10.0, "Fresh")
+    assign(target, 2.0, epoch=2)
+    assign(target, 3.0, epoch=2, version=2, leases={})
+    assert (held(target), target.lease_phase.value) == (2.0, "Baseline")
+
+
 def test_an_uncontended_lease_is_cut_to_recent_use_when_it_expires() -> None:
     target = runtime(document(controller=CONTROLLER))
     assign(target, 0.0)
