@@ -130,9 +130,10 @@ async def main():
     asking = asyncio.create_task(ask_at_the_rate())
     await stopped.wait()
     await asking
+    ending = len(running)
     if running:
         await asyncio.wait(running)
-    print(json.dumps(counts()), flush=True)
+    print(json.dumps({**counts(), "ending": ending}), flush=True)
 
 
 asyncio.run(main())
