@@ -6,6 +6,7 @@ Otherwise the local cluster is used: brought up if it is not, and then ended wit
 
 import contextlib
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Generator, Iterator
@@ -16,9 +17,11 @@ from tests.cluster.evidence import describe
 from tests.cluster.kubernetes import Cluster
 from tests.cluster.stage import Stage, staged
 from tools.localcluster.box import find_init
+from tools.localcluster.cgroup import detect_cgroups
 from tools.localcluster.kubectl import find_kubectl
 from tools.localcluster.layout import Layout
 from tools.localcluster.lifecycle import down
+from tools.localcluster.process import find_by_command_line
 from tools.localcluster.progress import Progress
 
 REPOSITORY = Path(__file__).parents[2]
@@ -39,8 +42,19 @@ def cluster() -> Iterator[Cluster]:
         pytest.fail(f"no cluster to test on (CLAUDEOPS_TEST_KUBECONFIG names one of your own):\n{done.stderr}", pytrace=False)
     with contextlib.ExitStack() as stack:
         if not was_up:
-            stack.callback(down, layout)
+            stack.callback(end_for_good, layout)
         yield Cluster(kubectl, layout.kubeconfig, layout=layout)
+
+
+def end_for_good(layout: Layout) -> None:
+    """Ends the cluster as `kill -9` does, then holds `down` to its promise: nothing stays behind."""
+    if init := find_init(layout):
+        init.send(signal.SIGKILL)
+    down(layout)
+    assert find_by_command_line(str(layout.init_spec)) == []
+    assert not layout.box.exists() and not layout.kubeconfig.exists()
+    assert str(layout.box) not in Path("/proc/mounts").read_text()
+    assert [parent for parent in detect_cgroups().parents if (parent / layout.cgroup).exists()] == []
 
 
 @pytest.fixture(scope="session")
