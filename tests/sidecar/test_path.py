@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 from tests.sidecar.rig import PRIMARY, ask, config, proxy, run, simulator, until
 
-from claudeops.proxyconfig import Upstream
+from claudeops.proxyconfig import Objective, Upstream
 
 
 def test_a_json_request_goes_through_with_its_bytes_unchanged() -> None:
@@ -49,6 +49,19 @@ def test_a_stream_goes_through_event_by_event() -> None:
 
     run(test)
 
+
+def test_only_a_stream_has_a_time_to_its_first_token() -> None:
+    async def test() -> None:
+        objectives = tuple(Objective(indicator=name, threshold_s=30.0, objective_percent=95.0) for name in ("TimeToFirstToken", "Latency"))
+        async with simulator() as api, proxy(config(api.url, objectives=objectives)) as rig:
+            counters = rig.runtime.models[PRIMARY].counters[0]
+            for is_stream, first_tokens, answers in ((False, 0, 1), (True, 1, 2)):
+                assert (await rig.call(ask(stream=is_stream))).status == 200
+                assert (sum(counters.first_token.counts), sum(counters.duration.counts)) == (first_tokens, answers)
+                assert (rig.runtime.window.first_token.total, rig.runtime.window.latency.total) == (first_tokens, answers)
+                assert [sum(total for _, _, total in slo.entries()) for slo in rig.runtime.slos] == [first_tokens, answers]
+
+    run(test)
 
 
 def test_a_new_upstream_is_used_from_the_next_request_on() -> None:

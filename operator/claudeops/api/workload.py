@@ -272,7 +272,7 @@ class Slo(Part):
     )
 
     indicator: Literal["TimeToFirstToken", "Latency"]
-    """What is measured."""
+    """What is measured: the first token of streamed answers, or the whole duration of every one."""
     threshold: PositiveDuration | None = None
     """A request is good within this time."""
     objective_percent: Annotated[float, Field(gt=0, lt=100)] | None = None

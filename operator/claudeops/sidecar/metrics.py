@@ -19,7 +19,7 @@ CONTENT_TYPE: Final = "text/plain; version=0.0.4; charset=utf-8"
 FAMILIES: Final = {
     "requests_total": ("counter", "Answers given to the application, by HTTP status and, for our own refusals, the reason."),
     "request_duration_seconds": ("histogram", "From the application's request to the end of the answer."),
-    "time_to_first_token_seconds": ("histogram", "From the application's request to the first content of the answer."),
+    "time_to_first_token_seconds": ("histogram", "Of streams: from the application's request to the first content of the answer."),
     "queue_wait_seconds": ("histogram", "Time that a request waited for quota in this proxy."),
     "overhead_seconds": ("histogram", "Time spent in the proxy itself, waiting apart."),
     "upstream_responses_total": ("counter", "Answers of the Claude API, one for each attempt; 0 is no connection."),

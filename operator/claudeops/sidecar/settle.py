@@ -100,11 +100,11 @@ def _cost(prices: PriceTable, counters: ModelCounters, usage: Usage) -> None:
 
 
 def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) -> None:
-    duration_s = first_s = now - call.arrived_at
-    if call.is_streamed:
-        first_s = _observe_stream(call, counters, now)
+    duration_s = now - call.arrived_at
+    first_s = _observe_stream(call, counters, now) if call.is_streamed else None
     counters.duration.observe(duration_s)
-    counters.first_token.observe(first_s)
+    if first_s is not None:
+        counters.first_token.observe(first_s)
     counters.queue_wait.observe(call.queue_s)
     if call.attempts == 1 and not call.is_again:
         after_s = 0.0 if call.is_streamed else now - call.first_byte_at
@@ -115,13 +115,14 @@ def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) 
         return
     bucket = bucket_of(duration_s)
     _add(window.latency, bucket)
-    _add(window.first_token, bucket_of(first_s) if call.is_streamed else bucket)
+    if first_s is not None:
+        _add(window.first_token, bucket_of(first_s))
     if runtime.slos:
         _observe_slos(runtime, duration_s, first_s)
 
 
 def _observe_stream(call: Call, counters: ModelCounters, now: float) -> float:
-    """Returns the seconds to the first token. A JSON answer's first token is its last."""
+    """Returns the seconds to the first token, which only a stream has: a JSON answer's is its last."""
     if call.first_content_at and call.usage.output > 1:
         counters.output_interval.observe((now - call.first_content_at) / call.usage.output)
     return (call.first_content_at or call.first_byte_at or now) - call.arrived_at
@@ -133,9 +134,10 @@ def _add(sketch: Sketch, bucket: int) -> None:
     sketch.total += 1
 
 
-def _observe_slos(runtime: Runtime, duration_s: float, first_s: float) -> None:
+def _observe_slos(runtime: Runtime, duration_s: float, first_s: float | None) -> None:
     assert runtime.config is not None
     wall = runtime.wall_clock()
     for objective, slo in zip(runtime.config.objectives, runtime.slos, strict=True):
         seconds = first_s if objective.indicator == "TimeToFirstToken" else duration_s
-        slo.add(1 if seconds <= objective.threshold_s else 0, 1, wall)
+        if seconds is not None:
+            slo.add(1 if seconds <= objective.threshold_s else 0, 1, wall)
