@@ -78,6 +78,12 @@ class Tenant:
 
         return self.cluster.wait_for(look, timeout_s, what=f"Ready with the reason {reason}")
 
+    def events(self, reason: str) -> list[dict[str, Any]]:
+        """The namespace's events of one reason."""
+        words = ("events", f"--field-selector=reason={reason}")
+        found: list[dict[str, Any]] = self.cluster.get_json(*words, namespace=self.namespace)["items"]
+        return found
+
     def config(self, name: str = "bot") -> dict[str, Any]:
         """The document in the ConfigMap."""
         found = self.cluster.get_json("configmap", f"{name}-claudeops", namespace=self.namespace)

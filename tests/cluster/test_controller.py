@@ -1,6 +1,7 @@
 """The controller and the injector on a real cluster: what is applied becomes config, proxies and status; what is missing, a condition."""
 
 import contextlib
+import functools
 import json
 from collections.abc import Iterator
 
@@ -68,6 +69,9 @@ def test_what_is_missing_is_said_and_mended_without_a_restart(operator: Cluster)
         tenant.apply(tenant.profile())
         tenant.wait_ready("NoProxies")
         assert tenant.condition("Reconciling")["status"] == "False"
+        for reason, kind in (("QuotaNotFound", "Warning"), ("ProfileNotFound", "Warning"), ("Ready", "Normal")):
+            (event,) = operator.wait_for(functools.partial(tenant.events, reason), what=f"the event {reason}")
+            assert (event["type"], event["involvedObject"]["kind"], event["involvedObject"]["name"]) == (kind, "ClaudeWorkload", "bot")
 
 
 def test_a_missing_key_is_said_by_the_proxies_and_mended_by_creating_it(operator: Cluster) -> None:

@@ -181,8 +181,8 @@ class Story:
         self._screen.note(self._access.shown("-n", NAMESPACE, "describe", "cw", WORKLOAD))
         described = self._access.kubectl("-n", NAMESPACE, "describe", "cw", WORKLOAD)
         self._screen.verbatim(described)
-        if "Events:" not in described:
-            raise DemoError("kubectl describe shows no events")
+        if "Scaled" not in described.partition("Events:")[2]:
+            raise DemoError("kubectl describe shows no event of ours")
         return {}
 
     # -- the world -----------------------------------------------------------------------------------------------------------------------
