@@ -8,7 +8,7 @@ from typing import Any
 from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, proxy, resilience, run, simulator, until
 
 from claudeops.exchange import Assignment, Flip
-from claudeops.proxyconfig import BreakerPolicy, ModelChoice, ProxyConfig, Retry, Sampling
+from claudeops.proxyconfig import Bounds, BreakerPolicy, ModelChoice, ProxyConfig, Retry, Sampling
 from claudeops.simulator.fault import Fault
 
 BOTH = ModelChoice(name=PRIMARY, fallbacks=(FALLBACK,))
@@ -76,6 +76,26 @@ def test_without_a_request_a_small_probe_closes_the_breaker() -> None:
             assert probe.max_tokens <= 50
             await until(lambda: is_settled(rig))
             assert rig.runtime.models[PRIMARY].counters[0].requests == {(500, ""): 1, (529, "breaker_open"): 1}
+
+    run(test)
+
+
+def test_what_is_no_message_or_is_never_sent_is_no_probe() -> None:
+    async def test() -> None:
+        strict = Sampling(on_violation="Reject", max_tokens=Bounds(max=100))
+        parts: dict[str, Any] = {"model": ModelChoice(name=PRIMARY), "sampling": strict}
+        async with simulator() as api, proxy(document(api.url, **parts), sweep_s=30.0) as rig:
+            api.set_faults([Fault(kind="error500", model=PRIMARY)])
+            await rig.call(ask())
+            api.set_faults([])
+            breaker = rig.runtime.models[PRIMARY].breaker
+            await until(lambda: breaker.wait_s(rig.runtime.clock()) == 0.0)
+            counted = await rig.call({"model": PRIMARY, "messages": []}, path="/v1/messages/count_tokens")
+            assert (counted.status, counted.reason) == (529, "breaker_open")
+            assert (await rig.call(ask(max_tokens=200))).reason == "policy"
+            assert breaker.state == "HalfOpen"
+            assert (await rig.call(ask())).status == 200
+            assert breaker.state == "Closed"
 
     run(test)
 

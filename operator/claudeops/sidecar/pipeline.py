@@ -35,7 +35,7 @@ from claudeops.sidecar.stage.cache import cache
 from claudeops.sidecar.stage.estimate import estimate
 from claudeops.sidecar.stage.parse import parse
 from claudeops.sidecar.stage.policy import policy
-from claudeops.sidecar.stage.route import route
+from claudeops.sidecar.stage.route import give_up_probe, route
 from claudeops.sidecar.stage.session import no_key, session
 from claudeops.sidecar.target import Target
 from claudeops.sidecar.usage import Usage
@@ -157,6 +157,7 @@ class Pipeline:
 
     def walk_again(self, call: Call) -> None:
         """From route on, with the client's own body."""
+        give_up_probe(call)
         call.walked_at = self.runtime.clock()
         kind = call.caller.kind
         self._walk(call, self.routed if kind == MESSAGES else self.counted if kind == COUNT_TOKENS else self.relayed)
@@ -164,6 +165,7 @@ class Pipeline:
     def refuse(self, call: Call, answer: Answer) -> None:
         """End the walk with an answer of our own."""
         call.is_over = True
+        give_up_probe(call)
         call.status = answer.status
         settle_answer(call, self.runtime, self.runtime.clock(), reason=answer.reason)
         client = call.client
@@ -172,6 +174,7 @@ class Pipeline:
 
     def forget(self, call: Call) -> None:
         """The call waits no longer, wherever it waits."""
+        give_up_probe(call)
         self.admission.forget(call)
         self.recovery.forget(call)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
+from claudeops.sidecar.caller import MESSAGES
 from claudeops.sidecar.model import FALLBACK, PRIMARY, ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 
@@ -54,11 +55,13 @@ def _first_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...]) 
 
 
 def is_usable(model: ModelRuntime, call: Call, now: float) -> bool:
-    """May this request go to this model? Takes the half-open probe where that is what it would be."""
+    """May this request go to this model? Takes the half-open probe where that is what it would be; counting tokens probes nothing."""
     breaker = model.breaker
+    if breaker.state == CLOSED and not model.is_flipped:
+        return True
+    if call.caller.kind != MESSAGES:
+        return False
     if breaker.state == CLOSED:
-        if not model.is_flipped:
-            return True
         if model.may_probe and now - model.probed_at >= PROBE_EVERY_S:
             model.probed_at = now
             call.is_probe = True
@@ -68,6 +71,13 @@ def is_usable(model: ModelRuntime, call: Call, now: float) -> bool:
         call.is_probe = True
         return True
     return False
+
+
+def give_up_probe(call: Call) -> None:
+    """A request that was to be its model's half-open probe is not sent after all: the next one may be."""
+    if call.is_probe:
+        call.is_probe = False
+        call.model.breaker.ignored(call.walked_at)
 
 
 def _refuse(model: ModelRuntime, now: float) -> Answer:
