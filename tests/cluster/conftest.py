@@ -25,6 +25,7 @@ from tools.localcluster.process import find_by_command_line
 from tools.localcluster.progress import Progress
 
 REPOSITORY = Path(__file__).parents[2]
+MANIFESTS = (("-f", "crds"), ("-k", "deploy"), ("-k", "deploy/simulator"))
 
 
 @pytest.fixture(scope="session")
@@ -58,9 +59,13 @@ def end_for_good(layout: Layout) -> None:
 
 
 @pytest.fixture(scope="session")
-def operator(cluster: Cluster) -> Cluster:
-    """The cluster with controller, injector and simulator of this tree running in it."""
-    for words in (("-f", "crds"), ("-k", "deploy"), ("-k", "deploy/simulator")):
+def operator(cluster: Cluster) -> Iterator[Cluster]:
+    """The cluster with controller, injector and simulator of this tree running in it.
+
+    On a cluster of your own they are removed in the end, unless they were there before.
+    """
+    is_lent = cluster.layout is None and not cluster.kubectl("get", "namespace", "claudeops-system", "--ignore-not-found")
+    for words in MANIFESTS:
         cluster.kubectl("apply", "--server-side", "--force-conflicts", words[0], str(REPOSITORY / words[1]))
         cluster.wait_for(lambda: cluster.kubectl("get", "--raw", "/apis/claudeops.dev/v1alpha1"), what="the resource types")
     deployments = ("claudeops-system/claudeops-controller", "claudeops-system/claudeops-injector", "claude-simulator/simulator")
@@ -69,7 +74,10 @@ def operator(cluster: Cluster) -> Cluster:
         cluster.kubectl("-n", namespace, "rollout", "restart", f"deployment/{name}")
     for namespace, name in (deployment.split("/") for deployment in deployments):
         cluster.kubectl("-n", namespace, "rollout", "status", f"deployment/{name}", "--timeout=120s", timeout_s=130)
-    return cluster
+    yield cluster
+    if is_lent:
+        for words in reversed(MANIFESTS):
+            cluster.kubectl("delete", "--ignore-not-found", words[0], str(REPOSITORY / words[1]), timeout_s=180)
 
 
 @pytest.fixture(scope="session")
