@@ -137,15 +137,17 @@ class Breaker:
         return int(now * _CELLS / self.parameters.window_s)
 
     def _count(self, kind: int, now: float) -> None:
-        if int(now * _CELLS / self.parameters.window_s) > self.cell_at:
+        if int(now * _CELLS / self.parameters.window_s) != self.cell_at:
             self._roll(now)
         self.cells[self.cell_at % _CELLS][kind] += 1
 
     def _roll(self, now: float) -> None:
+        """Clears the cells that have come round again: all of them where the window's length has changed and its numbers went back."""
         cell_at = self._cell(now)
-        if cell_at <= self.cell_at:
+        if cell_at == self.cell_at:
             return
-        for index in range(self.cell_at + 1, min(cell_at, self.cell_at + _CELLS) + 1):
+        first = self.cell_at + 1 if cell_at > self.cell_at else cell_at - _CELLS + 1
+        for index in range(first, min(cell_at, first + _CELLS - 1) + 1):
             self.cells[index % _CELLS][:] = (0, 0, 0)
         self.cell_at = cell_at
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -79,6 +81,17 @@ def test_errors_older_than_the_window_are_forgotten() -> None:
     breaker.failed(39.0, 40.0)
     assert breaker.state == CLOSED
     assert breaker.counts(40.0) == (1, 1)
+
+
+@pytest.mark.parametrize("window_s", [5.0, 300.0])
+def test_a_window_of_another_length_counts_and_forgets_from_then_on(window_s: float) -> None:
+    breaker = Breaker(PARAMETERS, 1000.0)
+    for _ in range(19):
+        breaker.failed(999.0, 1000.0)
+    breaker.parameters = replace(PARAMETERS, window_s=window_s)
+    breaker.failed(1000.0, 1001.0)
+    assert breaker.counts(1001.0) == (1, 1)
+    assert breaker.counts(1001.0 + 1.2 * window_s) == (0, 0)
 
 
 def test_no_connection_at_all_says_so() -> None:
