@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from tests.sidecar.rig import PRIMARY, Reply, Rig, ask, config, proxy, resilience, run, simulator, until
 
 from claudeops.proxyconfig import Retry, Timeouts
+from claudeops.sidecar.relay import Relay
 from claudeops.simulator.fault import Fault
 
 
@@ -147,6 +150,31 @@ def test_a_ten_megabyte_event_goes_through() -> None:
             reply = await rig.call(ask(stream=True))
             assert len(reply.body) > 10_000_000
             assert reply.events[-1][0] == "message_stop"
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_content_that_comes_after_the_hold_is_the_first_token() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="slow", delay_s=30)])
+            client = await rig.connect()
+            await client.send(json.dumps(ask(stream=True)).encode())
+            await until(lambda: rig.runtime.in_flight == 1 and rig.pipeline.pool_counts()["busy"] == 1)
+            (connection,) = rig.pipeline.server.connections
+            relay = connection.transit
+            assert isinstance(relay, Relay)
+            assert relay.upstream is not None
+            relay.upstream.abandon()  # the simulator sends head and content together: here they come apart
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
+            relay.response(200, head, b'event: message_start\ndata: {"type":"message_start"}\n\n', False)
+            await until(lambda: relay.has_relayed)
+            assert relay.first_content_at == 0.0
+            relay.more(b"event: content_block_start\ndata: {}\n\n", False)
+            assert relay.first_content_at == relay.last_byte_at
+            relay.more(b"event: message_stop\ndata: {}\n\n", True)
+            assert [name for name, _ in (await client.read()).events] == ["message_start", "content_block_start", "message_stop"]
             assert is_settled(rig)
 
     run(test)

@@ -84,6 +84,8 @@ class Relay(Call):
         else:
             self.stream_bytes += len(body)
             out = reader.feed(body)
+            if not self.first_content_at and reader.has_content:
+                self._see_content(now)  # the head went out before: the hold was over
             if out:
                 self.client.write(b"%x\r\n%b\r\n" % (len(out), out) if self.is_chunked else out)
             if now - self.flushed_at > FLUSH_S:
