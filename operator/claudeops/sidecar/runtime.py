@@ -164,8 +164,7 @@ class Runtime:
         self.refresh_leases(now)
         if assignment.connections is not None:
             self.connections = assignment.connections
-        if assignment.max_in_flight is not None:
-            self.max_in_flight = assignment.max_in_flight
+        self.max_in_flight = self._own_in_flight() if assignment.max_in_flight is None else assignment.max_in_flight
         self.retry_budget.scale = assignment.retry_budget_scale
         if self._apply_flips(assignment):
             self.on_change()

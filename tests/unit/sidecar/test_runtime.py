@@ -21,7 +21,7 @@ from claudeops.proxyconfig import (
     Upstream,
     WorkloadKey,
 )
-from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.runtime import NO_MAX_IN_FLIGHT, Runtime
 
 PRIMARY, FALLBACK, GROUP = "claude-sonnet-4-6", "claude-haiku-5-5", "sonnet-4.x"
 CONTROLLER = ControllerAddress(url="https://exchange.invalid", server_name="exchange", ca_bundle="x", audience="a")
@@ -131,6 +131,14 @@ def test_max_in_flight_is_the_assignments_else_this_proxys_part() -> None:
     assert (target.max_in_flight, target.connections) == (7, 3)
     target.refresh_leases(16.0)
     assert target.max_in_flight == 2, "the lease is over"
+
+
+def test_a_bound_that_is_taken_out_of_the_workload_bounds_no_longer() -> None:
+    target = runtime(document(limits=Limits(max_in_flight=10), controller=CONTROLLER))
+    assign(target, 0.0, max_in_flight=7)
+    target.apply_config(document(revision=2, controller=CONTROLLER), 1.0)
+    assign(target, 2.0)
+    assert target.max_in_flight == NO_MAX_IN_FLIGHT
 
 
 def test_flips_are_seen_once_and_told_to_the_request_path() -> None:
