@@ -24,7 +24,7 @@ from claudeops.proxyconfig import (
     encode_config,
 )
 
-MODEL = "claude-sonnet-4-6"
+MODEL = "claude-sonnet-5-5"
 KEY = "sk-ant-sim-bench"
 PROXY_CORE, LOAD_CORE = {0}, {1}
 
@@ -48,13 +48,13 @@ class Load(NamedTuple):
 
 
 def config_document(upstream_port: int, controller: ControllerAddress | None = None) -> ProxyConfig:
-    """Every stage has something to do: temperature and max_tokens are clamped, a cache mark is set."""
+    """Every stage has something to do: temperature is left out, max_tokens clamped, a cache mark set."""
     return ProxyConfig(
         revision=1,
         workload=WorkloadKey(namespace="bench", name="bench"),
         upstream=Upstream(base_url=f"http://127.0.0.1:{upstream_port}"),
         controller=controller,
-        model=ModelChoice(name=MODEL, fallbacks=("claude-sonnet-4-5",)),
+        model=ModelChoice(name=MODEL, fallbacks=("claude-haiku-5-5",)),
         sampling=Sampling(profile="bench", temperature=Bounds(min=0.0, max=0.5), max_tokens=Bounds(default=1024, max=2048)),
         prompt_cache="Always",
         connections=Connections(min=4, max=256),
