@@ -109,6 +109,18 @@ def test_a_standby_takes_over_at_once_when_the_leader_leaves_in_order(operator: 
         assert tenant.condition("Ready")["status"] == "True"
 
 
+def test_a_leader_that_missed_another_one_starts_anew_in_a_newer_epoch(operator: Cluster) -> None:
+    with tenant_in(operator, "t-missed") as tenant:
+        tenant.apply(tenant.quota(), tenant.profile(), tenant.secret(), tenant.workload(), tenant.deployment())
+        tenant.wait_ready("Converged")
+        missed = lease(operator)["leaseTransitions"] + 5
+        led = json.dumps({"spec": {"holderIdentity": "", "leaseTransitions": missed}})
+        operator.kubectl("-n", SYSTEM, "patch", "lease", "claudeops-controller", "--type=merge", "-p", led)
+        operator.wait_for(lambda: tenant.proxy_state()["exchange"]["epoch"] > missed, 40, what="an answer in a newer epoch")
+        after = lease(operator)
+        assert after["holderIdentity"] and after["leaseTransitions"] == tenant.proxy_state()["exchange"]["epoch"]
+
+
 def lease(cluster: Cluster) -> dict[str, Any]:
     spec: dict[str, Any] = json.loads(cluster.kubectl("get", "lease", "claudeops-controller", "-n", SYSTEM, "-o", "json"))["spec"]
     return spec

@@ -79,8 +79,7 @@ class LeaderElection:
         while True:
             try:
                 if await self._try_acquire():
-                    assert self._lease is not None
-                    return int(self._lease["spec"]["leaseTransitions"])
+                    return self._epoch()
             except Conflict:
                 pass
             except ClusterError as error:
@@ -104,18 +103,22 @@ class LeaderElection:
         return True
 
     async def hold(self) -> None:
-        """Renews; returns when somebody else holds the Lease: the process must end then.
+        """Renews; returns when somebody else holds the Lease, or held it meanwhile: the process must end then.
 
         An API server that does not answer costs no leadership: nobody can take the Lease from it either. In a partition a second leader
         may arise; its epoch is higher, and every proxy that has heard of it ignores this one.
         """
         is_silent = False
+        epoch = self._epoch()
         while True:
             await asyncio.sleep(RETRY_S)
             try:
                 async with asyncio.timeout(RENEW_DEADLINE_S):
                     if not await self._try_acquire():
                         break
+                if self._epoch() != epoch:  # taken anew: the proxies know a newer leader than this one
+                    await self.release()
+                    break
             except (ClusterError, TimeoutError) as error:
                 if not is_silent:
                     logger.warning("cannot renew the lease, which is tried on and on: %s", error or "no answer in time")
@@ -125,6 +128,10 @@ class LeaderElection:
                     logger.info("the lease is renewed again")
                 is_silent = False
         self._lease = None
+
+    def _epoch(self) -> int:
+        assert self._lease is not None
+        return int(self._lease["spec"]["leaseTransitions"])
 
     async def release(self) -> None:
         """Gives the Lease up, so that a standby takes over at once. Never raises a cluster error: this is the way out."""
