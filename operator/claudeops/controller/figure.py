@@ -59,3 +59,8 @@ def is_urgent_change(status: Object, written: Mapping[str, Any]) -> bool:
 def is_figure_change(status: Object, written: Mapping[str, Any]) -> bool:
     """Whether the figures differ, after rounding."""
     return any((status.get(name) or None) != (written.get(name) or None) for name in FIGURES)
+
+
+def is_due(status: Object, written: Mapping[str, Any], *, age_s: float, interval_s: float) -> bool:
+    """Whether the status is to be written now, ``age_s`` after its last write: what matters at once, mere figures once in the interval."""
+    return is_urgent_change(status, written) or (age_s >= interval_s and is_figure_change(status, written))

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from math import inf
 from typing import Final
 
 from claudeops.controller.cache import ObjectCache
-from claudeops.controller.figure import WriteBudget, is_figure_change, is_urgent_change
+from claudeops.controller.figure import WriteBudget, is_due, is_urgent_change
 from claudeops.controller.kind import Object, Ref
 from claudeops.controller.kube import Kube
 from claudeops.controller.notice import condition_notices
@@ -31,10 +32,11 @@ class StatusWriter:
     async def write(self, ref: Ref, item: Object, status: Object) -> None:
         """Writes the status of ``item`` if that is worth it now."""
         written, now_s = item.get("status") or {}, time.monotonic()
-        if not is_urgent_change(status, written):
-            is_due = now_s - self._written_s.get(ref, -self._interval_s) >= self._interval_s
-            if not is_due or not is_figure_change(status, written) or not self._budget.take(now_s):
-                return
+        age_s = now_s - self._written_s.get(ref, -inf)
+        if not is_due(status, written, age_s=age_s, interval_s=self._interval_s):
+            return
+        if not is_urgent_change(status, written) and not self._budget.take(now_s):
+            return
         metadata = {"name": ref.name} | ({"namespace": ref.namespace} if ref.namespace else {})
         body = {"apiVersion": ref.kind.api_version, "kind": ref.kind.kind, "metadata": metadata, "status": status}
         self._written_s[ref] = now_s

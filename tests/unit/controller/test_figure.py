@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from claudeops.controller.figure import WRITES_PER_S, WriteBudget, format_duration, is_figure_change, is_urgent_change, round_figure
+from claudeops.controller.figure import WRITES_PER_S, WriteBudget, format_duration, is_due, is_figure_change, is_urgent_change, round_figure
 
 
 @pytest.mark.parametrize(
@@ -49,6 +49,14 @@ def test_mere_figures_wait() -> None:
     assert not is_urgent_change(moved, BASE)
     assert is_figure_change(moved, BASE)
     assert not is_figure_change(BASE, BASE)
+
+
+def test_figures_are_written_once_in_the_interval_and_what_matters_takes_them_along() -> None:
+    moved = {**BASE, "observed": {"requestsPerMinute": 3}}
+    assert not is_due(moved, BASE, age_s=59.9, interval_s=60.0)
+    assert is_due(moved, BASE, age_s=60.0, interval_s=60.0)
+    assert is_due({**moved, "replicas": 2}, BASE, age_s=0.1, interval_s=60.0)
+    assert not is_due(BASE, BASE, age_s=3600.0, interval_s=60.0)
 
 
 def test_an_empty_list_that_the_server_leaves_out_is_no_change() -> None:
