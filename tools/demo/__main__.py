@@ -18,6 +18,8 @@ from tools.demo.story import EXAMPLE, Story
 
 PLATFORM = "tools/demo/platform"
 NAMESPACES = ("shop", "claude-simulator", "claudeops-system")
+KEPT = "claudeops.dev/demo=kept"
+"""Label of the namespaces of a demonstration that was left up on a cluster of somebody's own: the next one may take them over."""
 SHORTENED = (
     "time constants are shortened for this demonstration: scale-down window 15 s, scale step 5 s, replica smoothing 5 s, "
     "fleet hold 5 s, clean window 3 s, status figures every 2 s (defaults: 5 min, 30–60 s, 14 s, 60 s, 30 s, 60 s)"
@@ -87,6 +89,10 @@ def _context_access(context: str) -> Access:
         raise DemoError("kubectl is not installed: it is needed to reach a cluster of your own")
     access = Access(kubectl, ["--context", context])
     access.kubectl("get", "nodes")
+    kept = access.kubectl("get", "namespaces", "-l", KEPT, "-o", "name").split()
+    found = access.kubectl("get", "namespaces", *NAMESPACES, "-o", "name", "--ignore-not-found").split()
+    if taken := [name.partition("/")[2] for name in found if name not in kept]:
+        raise DemoError(f"{context} has {' and '.join(taken)} already, which the demonstration would remove: use another cluster")
     return access
 
 
@@ -120,7 +126,9 @@ def _end(access: Access | None, screen: Screen, *, is_kept: bool, context: str |
         if access is not None:
             access.close()
         if is_kept and access is not None:
-            _say_next(screen, access)
+            if context is not None:
+                access.kubectl("label", "namespaces", *NAMESPACES, KEPT, "--overwrite", is_checked=False)
+            _say_next(screen, access, is_local=context is None)
         elif context is None:
             subprocess.run([sys.executable, "-m", "tools.localcluster", "down"], cwd=ROOT, check=False, stdout=subprocess.DEVNULL)
         elif access is not None:
@@ -132,9 +140,12 @@ def _end(access: Access | None, screen: Screen, *, is_kept: bool, context: str |
         signal.signal(signal.SIGINT, previous)
 
 
-def _say_next(screen: Screen, access: Access) -> None:
+def _say_next(screen: Screen, access: Access, *, is_local: bool) -> None:
     screen.step("Everything is still up. Try next:")
     prefix = " ".join(access.command)
+    the_end = "make cluster-down                                          # end it; nothing stays behind"
+    if not is_local:
+        the_end = f"k delete -f crds; k delete -k {PLATFORM}; k delete namespace shop"
     for line in (
         f"alias k='{prefix}'",
         "k -n shop get cw -w                                        # watch the workloads",
@@ -142,7 +153,7 @@ def _say_next(screen: Screen, access: Access) -> None:
         "k edit sp careful                                          # in force in every proxy within a second",
         'k -n shop patch cm rates --type merge -p \'{"data":{"support-bot":"1800"}}\'   # three times the quota again',
         "k -n shop logs deploy/support-bot -c claudeops-sidecar -f  # what the proxy says",
-        "make cluster-down                                          # end it; nothing stays behind",
+        the_end,
     ):
         screen.note(line)
 
