@@ -23,9 +23,6 @@ MAX_VERDICTS: Final = 20_000
 _EXTRA: Final = "authentication.kubernetes.io/"
 _ACCOUNT: Final = "system:serviceaccount:"
 
-FindPod = Callable[[str, str], Awaitable[Object]]
-"""(namespace, name) → pod; raises :class:`~claudeops.errors.NotFound`."""
-
 
 @dataclass(frozen=True)
 class BoundPod:
@@ -34,6 +31,10 @@ class BoundPod:
     namespace: str
     name: str
     uid: str
+
+
+FindPod = Callable[[BoundPod], Awaitable[Object]]
+"""The pod of that namespace and name; raises :class:`~claudeops.errors.NotFound`."""
 
 
 def read_review(status: Object) -> BoundPod | Denied:
@@ -75,9 +76,38 @@ def expiry_of(token: str) -> float:
 class _Verdict:
     result: Identity | Denied
     fresh_until_s: float
-    """Unix seconds: until then it is used without asking."""
     valid_until_s: float
-    """Unix seconds: until then it is used when nobody can be asked."""
+
+
+class VerdictCache:
+    """What was said of a token, by its hash. Times are unix seconds."""
+
+    def __init__(self) -> None:
+        self._verdicts: dict[bytes, _Verdict] = {}
+
+    def fresh(self, token: str, now_s: float) -> Identity | Denied | None:
+        """A verdict that needs no asking: 60 s old at most, a refusal 5 s."""
+        known = self._verdicts.get(_digest(token))
+        return known.result if known is not None and now_s < known.fresh_until_s else None
+
+    def last(self, token: str, now_s: float) -> Identity | None:
+        """Who it was when somebody could be asked last, until the token itself expires."""
+        known = self._verdicts.get(_digest(token))
+        if known is None or isinstance(known.result, Denied) or now_s >= known.valid_until_s:
+            return None
+        return known.result
+
+    def keep(self, token: str, result: Identity | Denied, now_s: float) -> None:
+        """Remembers a verdict; when there are too many, those that may be wanted no more make room."""
+        if len(self._verdicts) >= MAX_VERDICTS:
+            self._verdicts = {key: verdict for key, verdict in self._verdicts.items() if verdict.fresh_until_s > now_s}
+        if len(self._verdicts) < MAX_VERDICTS:
+            life_s = REFUSAL_LIFE_S if isinstance(result, Denied) else VERDICT_LIFE_S
+            self._verdicts[_digest(token)] = _Verdict(result, now_s + life_s, expiry_of(token))
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
 
 
 class TokenAuthenticator:
@@ -87,21 +117,19 @@ class TokenAuthenticator:
         self._kube = kube
         self._find_pod = find_pod
         self._time = unix_time
-        self._verdicts: dict[bytes, _Verdict] = {}
+        self._verdicts = VerdictCache()
 
     async def __call__(self, token: str) -> Identity | Denied:
         """Raises nothing: what could not be checked is a retryable denial."""
-        key, now_s = hashlib.sha256(token.encode()).digest(), self._time()
-        known = self._verdicts.get(key)
-        if known is not None and now_s < known.fresh_until_s:
-            return known.result
+        known = self._verdicts.fresh(token, self._time())
+        if known is not None:
+            return known
         try:
             result = await self._review(token)
         except ClusterError as error:
-            if known is not None and now_s < known.valid_until_s and isinstance(error, Unreachable):
-                return known.result
-            return Denied(f"the token could not be checked: {error}", is_retryable=True)
-        self._remember(key, token, result)
+            last = self._verdicts.last(token, self._time()) if isinstance(error, Unreachable) else None
+            return last or Denied(f"the token could not be checked: {error}", is_retryable=True)
+        self._verdicts.keep(token, result, self._time())
         return result
 
     async def _review(self, token: str) -> Identity | Denied:
@@ -115,15 +143,6 @@ class TokenAuthenticator:
         if isinstance(bound, Denied):
             return bound
         try:
-            return read_pod(await self._find_pod(bound.namespace, bound.name), bound)
+            return read_pod(await self._find_pod(bound), bound)
         except NotFound:
             return Denied(f"the pod {bound.namespace}/{bound.name} does not exist")
-
-    def _remember(self, key: bytes, token: str, result: Identity | Denied) -> None:
-        now_s = self._time()
-        if len(self._verdicts) >= MAX_VERDICTS:
-            self._verdicts = {k: v for k, v in self._verdicts.items() if v.fresh_until_s > now_s}
-        if len(self._verdicts) < MAX_VERDICTS:
-            is_refused = isinstance(result, Denied)
-            life_s = REFUSAL_LIFE_S if is_refused else VERDICT_LIFE_S
-            self._verdicts[key] = _Verdict(result, now_s + life_s, 0.0 if is_refused else expiry_of(token))

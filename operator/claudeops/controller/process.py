@@ -21,7 +21,7 @@ from claudeops.controller.edge import Edge, login_fields
 from claudeops.controller.endpoint import ExchangeService
 from claudeops.controller.figure import INTERVAL_S
 from claudeops.controller.health import HealthServer, LoopLag
-from claudeops.controller.identity import TokenAuthenticator
+from claudeops.controller.identity import BoundPod, TokenAuthenticator
 from claudeops.controller.kind import LEASE, POD, QUOTA, SECRET, WORKLOAD, Object, Ref
 from claudeops.controller.kube import Kube, connect
 from claudeops.controller.leader import LeaderElection
@@ -250,8 +250,11 @@ class Controller:
         bundle = self._authority.bundle
         return ControllerAddress(url=self._service.url, server_name=self._service.server_name, ca_bundle=bundle, audience=TOKEN_AUDIENCE)
 
-    async def _find_pod(self, namespace: str, name: str) -> Object:
-        return self._cache.get(Ref(POD, namespace, name)) or await self._kube.get(Ref(POD, namespace, name))
+    async def _find_pod(self, bound: BoundPod) -> Object:
+        """From the cache, unless that still has an earlier pod of the name: a StatefulSet's come back under theirs."""
+        ref = Ref(POD, bound.namespace, bound.name)
+        known = self._cache.get(ref)
+        return known if known is not None and known["metadata"].get("uid") == bound.uid else await self._kube.get(ref)
 
     def _on_fleet_change(self, changed: WorkloadKey | str) -> None:
         self._queue.add(Ref(QUOTA, "", changed) if isinstance(changed, str) else Ref(WORKLOAD, changed.namespace, changed.name))
