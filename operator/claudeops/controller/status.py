@@ -130,7 +130,9 @@ def _fallback(facts: WorkloadFacts) -> Condition:
     if not view.is_fallback:
         return Condition("FallbackActive", "False", "Primary", "The primary model serves.")
     primary = facts.workload.spec.model.name if facts.workload else "the primary model"
-    return Condition("FallbackActive", "True", view.flip_reason or "BreakerOpen", f"{view.active_model} serves in place of {primary}.")
+    cause = f" ({view.flip_reason})" if view.flip_reason else ""
+    message = f"{view.active_model} serves in place of {primary}, whose breakers opened{cause}."
+    return Condition("FallbackActive", "True", "BreakerOpen", message)
 
 
 def _quota_satisfied(facts: WorkloadFacts) -> Condition:

@@ -122,8 +122,9 @@ def test_a_key_of_another_organisation_is_said_though_it_is_granted_nothing() ->
 
 
 def test_a_flip_shows_in_the_condition_and_in_what_is_effective() -> None:
-    facts = seen(is_fallback=True, active_model="claude-haiku-5-5", flip_reason="BreakerOpen")
-    assert condition(facts, "FallbackActive")[:2] == ("True", "BreakerOpen")
+    facts = seen(is_fallback=True, active_model="claude-haiku-5-5", flip_reason="ConsecutiveThrottles")
+    status, reason, message = condition(facts, "FallbackActive")
+    assert (status, reason) == ("True", "BreakerOpen") and "ConsecutiveThrottles" in message
     effective = status_of(facts)["effective"]
     assert (effective["model"], effective["tier"]) == ("claude-haiku-5-5", "Fallback")
 
