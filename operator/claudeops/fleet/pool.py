@@ -116,10 +116,10 @@ class Pool:
             requests_5s=sum(entry[1] for entry in self._answers),
             throttles_5s=sum(entry[2] for entry in self._answers),
             new_above_level=self._doubts,
+            has_fresh_headers=any(state.is_fresh for state in self.states),
         )
         self._doubts = 0
-        is_fresh = any(state.is_fresh for state in self.states)
-        self.safety = step_safety(self.safety, seen, now, dt_s=dt_s, is_fresh=is_fresh, parameters=rules.safety)
+        self.safety = step_safety(self.safety, seen, now, dt_s=dt_s, parameters=rules.safety)
         for index in range(3):
             self._step_dimension(index, rules, now, dt_s=dt_s, is_queued=is_queued)
 

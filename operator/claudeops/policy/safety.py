@@ -47,18 +47,18 @@ class SafetyState:
 @dataclass(frozen=True, slots=True)
 class Throttling:
     """429s of one group: in the last 5 s against all requests of the last 5 s; and those new since the last step whose
-    own headers showed every level above a quarter (a finer enforcement, a workspace's or a ramp limit).
+    own headers showed every level above a quarter (a finer enforcement, a workspace's or a ramp limit). And whether there
+    are fresh headers to go by.
     """
 
     requests_5s: int = 0
     throttles_5s: int = 0
     new_above_level: int = 0
     retry_after_s: float = 0.0
+    has_fresh_headers: bool = True
 
 
-def step_safety(
-    state: SafetyState, seen: Throttling, now: float, *, dt_s: float, is_fresh: bool, parameters: SafetyParameters
-) -> SafetyState:
+def step_safety(state: SafetyState, seen: Throttling, now: float, *, dt_s: float, parameters: SafetyParameters) -> SafetyState:
     """Cut by 15 % on 429s, at most once in 10 s (or retry-after); afterwards climb back to 1.
 
     With fresh headers 1 % a second, since they say where the limit is; without, fast to just below what failed, then
@@ -72,7 +72,7 @@ def step_safety(
         return replace(state, weight=weight, failed_weight=state.weight, cut_at=now, next_cut_at=next_cut_at)
     if state.weight >= 1.0 or now < state.next_cut_at:
         return state
-    if is_fresh:
+    if seen.has_fresh_headers:
         pace = parameters.fresh_per_s
     elif state.weight < parameters.approach * state.failed_weight:
         pace = parameters.fast_per_s

@@ -170,9 +170,9 @@ class Run:
         for proxy in self.proxies:
             self.pump(now, proxy)
         self.recent = [(when, count) for when, count in self.recent if now - when < 5.0]
-        seen = Throttling(requests_5s=50, throttles_5s=len(self.recent), retry_after_s=1.0)
         is_fresh = all(state.is_fresh for state in self.capacity)
-        self.safety = step_safety(self.safety, seen, now, dt_s=1.0, is_fresh=is_fresh, parameters=SafetyParameters())
+        seen = Throttling(requests_5s=50, throttles_5s=len(self.recent), retry_after_s=1.0, has_fresh_headers=is_fresh)
+        self.safety = step_safety(self.safety, seen, now, dt_s=1.0, parameters=SafetyParameters())
         inbox, self.inbox = self.inbox, []
         leases: dict[str, list[float]] = {proxy.name: [] for proxy in self.proxies}
         for dimension in range(3):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,8 +14,9 @@ CALM = Throttling(requests_5s=100)
 
 
 def play(state: SafetyState, seen: Throttling, begin: int, seconds: int, *, is_fresh: bool = True) -> SafetyState:
+    seen = replace(seen, has_fresh_headers=is_fresh)
     for second in range(begin, begin + seconds):
-        state = step_safety(state, seen, float(second), dt_s=1.0, is_fresh=is_fresh, parameters=PARAMETERS)
+        state = step_safety(state, seen, float(second), dt_s=1.0, parameters=PARAMETERS)
     return state
 
 
@@ -67,7 +70,7 @@ def test_refusals_while_every_level_is_high_make_the_headers_distrusted_for_ten_
 def test_doubts_far_apart_do_not_add_up() -> None:
     state = SafetyState()
     for index in range(20):
-        state = step_safety(state, Throttling(new_above_level=1), index * 30.0, dt_s=30.0, is_fresh=True, parameters=PARAMETERS)
+        state = step_safety(state, Throttling(new_above_level=1), index * 30.0, dt_s=30.0, parameters=PARAMETERS)
     assert not state.is_distrusted(600.0)
 
 
