@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -12,6 +12,7 @@ from claudeops.controller.figure import round_figure
 from claudeops.controller.kind import Object
 from claudeops.controller.status import Problem
 from claudeops.fleet.views import GroupView, QuotaView
+from claudeops.translate import QuotaTerms
 
 _DIMENSIONS: Final = {"requests": "Requests", "inputTokens": "InputTokens", "outputTokens": "OutputTokens"}
 
@@ -36,6 +37,14 @@ def quota_status(facts: QuotaFacts, now: datetime) -> Object:
     status: Object = {"observedGeneration": generation, "conditions": conditions, "groups": [_group(view) for view in facts.view.groups]}
     organization = facts.view.organization_id or facts.previous.get("organizationId")
     return status | ({"organizationId": organization} if organization else {})
+
+
+def with_seen_organization(terms: QuotaTerms, item: Object) -> QuotaTerms:
+    """The terms with the organisation that the status remembers, where the spec names none: so that after a restart the first report
+    of a foreign key cannot make the quota another organisation's."""
+    if terms.organization_id is not None:
+        return terms
+    return replace(terms, organization_id=(item.get("status") or {}).get("organizationId"))
 
 
 def _conditions(facts: QuotaFacts) -> tuple[Condition, ...]:

@@ -13,7 +13,7 @@ from claudeops.controller.cache import ObjectCache
 from claudeops.controller.figure import INTERVAL_S
 from claudeops.controller.kind import CONFIG_MAP, NAMESPACE, POD, PROFILE, QUOTA, WORKLOAD, Object, Ref
 from claudeops.controller.kube import Kube
-from claudeops.controller.quota_status import QuotaFacts, quota_status
+from claudeops.controller.quota_status import QuotaFacts, quota_status, with_seen_organization
 from claudeops.controller.resolve import Resolution, Sources, resolve
 from claudeops.controller.scaler import Scaler
 from claudeops.controller.scaling import Target
@@ -71,7 +71,7 @@ async def _reconcile_quota(plane: Plane, ref: Ref) -> float | None:
     problem, warnings = None, tuple[str, ...]()
     try:
         quota = parse_quota(item)
-        plane.fleet.set_quota(quota_terms(quota))
+        plane.fleet.set_quota(with_seen_organization(quota_terms(quota), item))
         plane.touch()
         warnings = tuple(found.message for found in check_quota(quota))
     except InvalidResource as error:
