@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import hashlib
 import json
 import pathlib
 
@@ -18,9 +19,10 @@ from claudeops.proxyconfig import Objective, Upstream
 def test_a_json_request_goes_through_with_its_bytes_unchanged() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
-            body = json.dumps(ask(), indent=1).encode()
+            body = json.dumps(ask(temperature=0.5, metadata={"user_id": "u"}), indent=1).replace("0.5", "0.50").encode()
             reply = await rig.call(body)
             assert reply.status == 200, reply.body
+            assert api.requests()[0].body_sha256 == hashlib.sha256(body).hexdigest()
             assert reply.json["type"] == "message"
             assert reply.headers["x-claudeops-tier"] == "primary"
             assert reply.headers["x-claudeops-model"] == PRIMARY

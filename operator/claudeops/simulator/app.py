@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Sequence
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -162,6 +163,7 @@ def entry_of(call: Call, code: int, error: str | None) -> LoggedRequest:
         cache_control_count=0 if message is None else len(breakpoints(message)) + (message.cache_control is not None),
         stainless={n.decode("latin-1"): v.decode("latin-1") for n, v in headers.items() if n.startswith(b"x-stainless-")},
         header_names=request.header_names,
+        body_sha256=sha256(request.body).hexdigest(),
         error=error,
         input_tokens=call.lookup.use.total,
     )

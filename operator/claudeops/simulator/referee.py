@@ -81,6 +81,7 @@ class LoggedRequest(msgspec.Struct, frozen=True):
     header_names: list[str]
     error: str | None = None
     input_tokens: int = 0
+    body_sha256: str = ""
 
 
 class Stats(msgspec.Struct, frozen=True):
