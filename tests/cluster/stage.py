@@ -33,10 +33,10 @@ class Traffic:
     def __init__(self, address: str) -> None:
         self._url = f"http://{address}"
 
-    def tell(self, path: str, **words: Any) -> dict[str, Any]:
+    def tell(self, path: str, *, timeout_s: float = 70.0, **words: Any) -> dict[str, Any]:
         """What the application answers. Raises OSError while it cannot."""
         request = urllib.request.Request(self._url + path, data=json.dumps(words).encode(), method="POST")
-        with urllib.request.urlopen(request, timeout=70) as answer:
+        with urllib.request.urlopen(request, timeout=timeout_s) as answer:
             said: dict[str, Any] = json.loads(answer.read())
         return said
 
@@ -97,8 +97,8 @@ class Stage:
             try:
                 yield traffic
             finally:
-                with contextlib.suppress(OSError):
-                    traffic.load(0)
+                with contextlib.suppress(OSError):  # the pod may be gone, and its address then answers nothing at all
+                    traffic.tell("/load", timeout_s=2.0, perSecond=0)
 
     def wait_served(self, traffic: Traffic, more: int, *, timeout_s: float = 20.0) -> None:
         """Until so many further requests were answered well."""
