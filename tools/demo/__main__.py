@@ -35,22 +35,26 @@ def main() -> int:
     access: Access | None = None
     story: Story | None = None
     is_interrupted = False
+    problem = ""
     try:
         access = _context_access(arguments.context) if arguments.context else _start_local(screen)
         story = _run(access, screen)
     except (DemoError, RuntimeError, OSError) as error:
-        screen.bad(str(error))
+        problem = str(error)
+        screen.bad(problem)
     except KeyboardInterrupt:
         screen.note("interrupted: taking everything down")
-        arguments.keep, is_interrupted = False, True
+        arguments.keep, is_interrupted, problem = False, True, "interrupted"
     finally:
         _end(access, screen, is_kept=arguments.keep, context=arguments.context)
-    if story is None:
-        return 130 if is_interrupted else 1
     seconds = round(time.monotonic() - began_s, 1)
     if arguments.report:
-        report = {"seconds": seconds, "happened": not story.has_failed, "steps": story.results}
+        steps = story.results if story else []
+        has_happened = story is not None and not problem and not story.has_failed
+        report = {"seconds": seconds, "happened": has_happened, "steps": steps, **({"problem": problem} if problem else {})}
         pathlib.Path(arguments.report).write_text(json.dumps(report, indent=2) + "\n")
+    if story is None:
+        return 130 if is_interrupted else 1
     failed = [result["step"] for result in story.results if not result["happened"]]
     print(f"\nthe whole story in {seconds:.0f} s" if not failed else f"\nnot everything happened: {'; '.join(failed)}")
     return int(bool(failed))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections import Counter, deque
@@ -73,6 +74,12 @@ class Observer:
         """How many came since a moment of ``time.monotonic()``."""
         first = next((sample for sample in self._samples if sample.at_s >= since_s), None)
         return 0 if first is None else _total(self._samples[-1], name) - _total(first, name)
+
+    def last_of(self, name: str, since_s: float) -> float:
+        """The moment of the last sample since then in which the count had grown; ``since_s`` when it did not."""
+        samples = [sample for sample in self._samples if sample.at_s >= since_s]
+        grown = [later.at_s for sample, later in itertools.pairwise(samples) if _total(later, name) > _total(sample, name)]
+        return max(grown, default=since_s)
 
     def _run(self) -> None:
         while not self._stopped.wait(1.0):
