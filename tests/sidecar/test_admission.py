@@ -179,7 +179,7 @@ def test_a_smaller_lease_sheds_those_who_would_wait_too_long() -> None:
         async with simulator(speed=1.0, ttft_s=5.0) as api, proxy(config(api.url, limits=limits(), controller=CONTROLLER)) as rig:
             rig.assign(lease(LeaseRates(requests=1.0, input_tokens=1e6, output_tokens=1e6)))
             calls = [asyncio.ensure_future(rig.call(ask())) for _ in range(6)]
-            await until(lambda: rig.runtime.queued == 3)
+            await until(lambda: (rig.runtime.queued, rig.runtime.in_flight) == (3, 3))
             rig.assign(lease(LeaseRates(requests=0.02, input_tokens=1e6, output_tokens=1e6)))
             await until(lambda: sum(call.done() for call in calls) == 3)
             assert {call.result().reason for call in calls if call.done()} == {"quota"}
