@@ -136,7 +136,7 @@ def test_a_key_of_another_organisation_is_said_and_stays_on_its_baseline(stage: 
 def test_the_key_is_nowhere_but_in_its_secret_and_its_proxy(stage: Stage) -> None:
     with stage.traffic("bot") as traffic, stage.cluster.reach(NAMESPACE, f"pod/{stage.pod('bot')}:4142") as admin:
         traffic.tell("/ask")
-        assert traffic.outcomes()["ok"] == 1, "the proxy has a key that the API takes"
+        assert traffic.outcomes()["ok"] >= 1, "the proxy has a key that the API takes"
         pod = stage.pod("bot")
         assert run_in(stage, pod, PROXY, f"print(open({KEY_FILE!r}).read())").strip() == KEYS["ours"]
         places = {
