@@ -71,7 +71,8 @@ class StreamGate:
 
     def enter(self, now: float, is_streamed: bool = True) -> None:
         """A request was sent."""
-        self._advance(now)
+        if now > self.updated_at:
+            self._advance(now)
         self.in_flight += 1
         if is_streamed:
             self.streams += 1
@@ -96,10 +97,11 @@ class StreamGate:
         """A request that was not streamed ended with `tokens` of output; it entered at `entered_at`."""
         self._advance(now)
         self.in_flight -= 1
+        whole_s = now - entered_at if now > entered_at else 0.0
         self.unfolded_tokens += tokens
-        self.unfolded_slot_s += max(0.0, now - entered_at)
+        self.unfolded_slot_s += whole_s
         self.output_sum += tokens
-        self.bucket.debit(tokens - self.slot_rate * max(0.0, now - entered_at))
+        self.bucket.level -= tokens - self.slot_rate * whole_s
         self._finish()
         if now - self.folded_at >= FOLD_S:
             self._fold(now)
@@ -129,17 +131,18 @@ class StreamGate:
     def _advance(self, now: float) -> None:
         elapsed_s = now - self.updated_at
         if elapsed_s > 0.0:
-            self.unfolded_slot_s += elapsed_s * self.streams
+            streams = self.streams
+            self.unfolded_slot_s += elapsed_s * streams
             self.updated_at = now
             self.bucket.refill(now)
-            whole = self.in_flight - self.streams
+            whole = self.in_flight - streams
             if whole:
                 self.bucket.level -= elapsed_s * self.slot_rate * whole
 
     def _finish(self) -> None:
-        self.finished = self.finished * 0.98 + 1.0
-        self.output_sum *= 0.98
-        self.mean_output = max(1.0, self.output_sum / self.finished)
+        self.finished = finished = self.finished * 0.98 + 1.0
+        self.output_sum = output_sum = self.output_sum * 0.98
+        self.mean_output = output_sum / finished if output_sum > finished else 1.0
 
     def _fold(self, now: float) -> None:
         keep = exp((self.folded_at - now) / MEMORY_S) if now > self.folded_at else 1.0

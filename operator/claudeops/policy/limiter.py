@@ -72,11 +72,9 @@ class GroupLimiter:
 
     def settle_input(self, estimated: float, actual: float, now: float) -> None:
         """Correct the input debit at message_start: the API counted `actual` uncached tokens."""
-        self.input.refill(now)
-        if actual > estimated:
-            self.input.debit(actual - estimated)
-        else:
-            self.input.credit(estimated - actual)
+        bucket = self.input
+        bucket.refill(now)
+        bucket.credit(estimated - actual)
 
     def produced(self, tokens: float, now: float) -> None:
         """A running stream produced output tokens."""

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from claudeops.wire.pool import Pool, Request
 
 MAX_HEAD_BYTES = 65_536
+_INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")
 _FRAMED = (b"\r\ncontent-length:", b"\r\ntransfer-encoding:")
 
 
@@ -90,9 +91,11 @@ class UpstreamConnection(Carrier):
         if not self.has_head:
             if self.buffer:
                 data, self.buffer = self.buffer + data, b""
-            data, end = self._find_head(data)
-            if end == 0:
-                return
+            end = data.find(HEAD_END)
+            if end < 0 or data.startswith(_INTERIM):
+                data, end = self._find_head(data)
+                if end == 0:
+                    return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -149,7 +152,7 @@ class UpstreamConnection(Carrier):
                 if len(data) > MAX_HEAD_BYTES or not b"HTTP/1.".startswith(data[:7]):
                     self._fail("the upstream's answer is not valid HTTP/1.1")
                 return data, 0
-            if not data.startswith((b"HTTP/1.1 1", b"HTTP/1.0 1")):
+            if not data.startswith(_INTERIM):
                 return data, end
             data = data[end + 4 :]
 

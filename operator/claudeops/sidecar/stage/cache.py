@@ -44,11 +44,13 @@ def mark_prefix(call: Call) -> int:
     asked = call.asked
     turn_marks = _turn_marks(call)
     count = (len(asked.cache_control) > 0) + len(turn_marks)
+    has_tools = len(asked.tools) > 0
     size_tokens = (len(asked.system) + len(asked.tools)) * call.model.tokens_per_byte.value
     if size_tokens < PREFIX_SHARE * call.model.model.min_cacheable_tokens:
         return count
-    system, tools = bytes(asked.system), bytes(asked.tools)
-    count += _count_marks(system) + _count_marks(tools)
+    system = bytes(asked.system)
+    tools = bytes(asked.tools) if has_tools else b""
+    count += _count_marks(system) + (_count_marks(tools) if has_tools else 0)
     name, prefix = ("system", system) if len(system) > 2 else ("tools", tools)
     if count >= BREAKPOINTS_MAX:
         return count
