@@ -20,7 +20,7 @@ from claudeops.controller.scaling import Target
 from claudeops.controller.snapshot import MANAGER, has_sidecar, is_live, profile_name, quota_name
 from claudeops.controller.status import Problem, WorkloadFacts, workload_status
 from claudeops.controller.writer import StatusWriter
-from claudeops.errors import ClusterError, InvalidResource, NotFound, Unreachable
+from claudeops.errors import ClusterError, Forbidden, InvalidResource, NotFound, Unreachable
 from claudeops.fleet import Fleet
 from claudeops.proxyconfig import ControllerAddress, ProxyConfig, WorkloadKey
 from claudeops.translate import check_quota, quota_terms
@@ -202,15 +202,23 @@ async def _scale(plane: Plane, ref: Ref, resolution: Resolution, item: Object) -
     if scaling is None:
         plane.fleet.observe(key, expected=expected, replicas=None)
         return {}
-    target_ref, target = await plane.scaler.read(ref.namespace, scaling)
+    named = f"the scaling target {scaling.target_kind} {scaling.target_name}"
+    try:
+        target_ref, target = await plane.scaler.read(ref.namespace, scaling)
+        problem = f"{named} does not exist"
+    except Forbidden as error:
+        problem = f"{named} may not be read: {error}"
     plane.fleet.observe(key, expected=expected, replicas=target.replicas if target else None)
     if target is None:
-        missing = f"the scaling target {scaling.target_kind} {scaling.target_name} does not exist"
-        return {"warnings": (*resolution.warnings, missing)}
+        return {"warnings": (*resolution.warnings, problem)}
+    said: dict[str, Any] = {"rival": plane.scaler.rival(target_ref)}
     if resolution.problem is None:
         desired = plane.fleet.workload_view(key, plane.monotonic()).desired_replicas
-        target = await plane.scaler.write(target_ref, target, desired, owner=item)
-    return {"replicas": target.current, "rival": plane.scaler.rival(target_ref)}
+        try:
+            target = await plane.scaler.write(target_ref, target, desired, owner=item)
+        except Forbidden as error:
+            said["warnings"] = (*resolution.warnings, f"{named} may not be scaled: {error}")
+    return {**said, "replicas": target.current}
 
 
 def _pods(plane: Plane, ref: Ref) -> list[Object]:

@@ -26,7 +26,7 @@ class Scaler:
         self._histories: dict[Ref, ScaleHistory] = {}
 
     async def read(self, namespace: str, scaling: ScalingTerms) -> tuple[Ref, Target | None]:
-        """The target as it is now; None when it does not exist."""
+        """The target as it is now; None when it does not exist. Raises :class:`~claudeops.errors.ClusterError`."""
         ref = Ref(SCALABLE[scaling.target_kind], namespace, scaling.target_name)
         try:
             target = Target.read(await self._kube.get(ref))
