@@ -129,7 +129,8 @@ class FlipBoard:
         seen = observe_unit(healths, error_share=self._parameters.error_share, probes_ok=ok, probes_failed=failed)
         unit.open_proxies = len(opened)
         self._advance(key, unit, seen, now=now, proxies=proxies)
-        unit.probers = self._choose_probers(key, unit, proxies)
+        leaving = [proxy for workload in members if key.model in workload.tiers[:-1] for proxy in workload.proxies.values()]
+        unit.probers = self._choose_probers(key, unit, leaving)
         self._inquire(unit, proxies, now, opened_at=max(opened.values(), default=NEVER))
 
     def _inquire(self, unit: Unit, proxies: Sequence[Proxy], now: float, *, opened_at: float) -> None:
@@ -166,7 +167,8 @@ class FlipBoard:
         return ProxyHealth(traffic=float(traffic), requests=requests, errors=errors, is_open=is_open)
 
     def _choose_probers(self, key: UnitKey, unit: Unit, proxies: Sequence[Proxy]) -> tuple[str, ...]:
-        """Keeps the present probers while they answer; a proxy whose own breaker is open cannot probe."""
+        """Keeps the present probers while they answer. A proxy whose own breaker is open cannot probe, and one that has nothing behind
+        the model never left it: ``proxies`` are those that did."""
         if unit.state.phase != HALF_OPEN:
             return ()
         able = {

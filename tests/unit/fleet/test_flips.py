@@ -183,6 +183,20 @@ def test_a_flip_is_held_then_one_proxy_at_a_time_may_probe() -> None:
     assert is_fallback(world)
 
 
+def test_only_a_proxy_that_has_left_the_model_may_probe_it() -> None:
+    world = World(settings=SETTINGS)
+    world.fleet.set_quota(quota())
+    world.add(workload("plain", tiers=(PRIMARY,)), SimulatedProxy("busy-without-fallback", key("plain"), offered_per_s=9.0))
+    world.add(workload("bot"), *(SimulatedProxy(f"pod-{index}", offered_per_s=2.0) for index in range(2)))
+    world.run(12, results=[results(good=10)], breakers=[breaker("Closed", reason="")])
+    fail(world, 0, 1, 2)
+    world.proxies[0].extra = {"breakers": [breaker("Closed", reason="")], "results": []}
+    for proxy in world.proxies[1:]:
+        proxy.extra = {"breakers": [breaker("HalfOpen")], "results": []}
+    world.run(8)
+    assert [any(flip.may_probe for flip in seen) for seen in flips(world)] == [False, True, False]
+
+
 def test_the_fleet_comes_back_after_two_clean_windows_and_stays() -> None:
     world = flipped_world()
     world.run(7)
