@@ -9,8 +9,12 @@ from typing import Any
 import pytest
 from tests.sidecar.rig import PRIMARY, Rig, ask, config, proxy, run, simulator, until
 
+from claudeops.catalogue import RateLimits
 from claudeops.proxyconfig import Limits, Queue, Rates
+from claudeops.sidecar.relay import Relay
 from claudeops.simulator.fault import Fault
+from claudeops.simulator.pool import COUNT_TOKENS_GROUP
+from claudeops.wire.upstream import UpstreamConnection
 
 TIGHT = Limits(
     baseline={"sonnet-4.x": Rates(requests_per_minute=6000, input_tokens_per_minute=6_000_000, output_tokens_per_minute=2400)},
@@ -159,6 +163,25 @@ def test_count_tokens_takes_its_own_pool() -> None:
     run(test)
 
 
+def test_a_429_of_count_tokens_is_waited_for_and_says_nothing_about_the_model() -> None:
+    async def test() -> None:
+        limits = {COUNT_TOKENS_GROUP: RateLimits(120, 10**9, 10**9)}
+        async with simulator(limits=limits, burst_s=0.5) as api, proxy(config(api.url)) as rig:
+            body: dict[str, Any] = {"model": PRIMARY, "messages": [{"role": "user", "content": "hello there"}]}
+            replies = [await rig.call(body, path="/v1/messages/count_tokens") for _ in range(3)]
+            assert [reply.status for reply in replies] == [200] * 3
+            model = rig.runtime.models[PRIMARY]
+            counters = model.counters[0]
+            assert sum(counters.retries.values()) >= 1
+            assert (counters.throttles, counters.throttles_above_level, counters.upstream) == ({}, 0, {})
+            assert "429" not in rig.urgent
+            assert model.breaker.throttles == 0
+            assert model.group.limiter.paused_until <= 0.0
+            assert rig.runtime.groups["count-tokens"].limiter.paused_until > 0.0
+
+    run(test)
+
+
 def test_the_beta_query_is_the_same_path() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
@@ -269,6 +292,27 @@ def test_a_slow_reader_slows_the_upstream_down_and_loses_nothing() -> None:
             await until(lambda: rig.runtime.models[PRIMARY].group.in_flight == 1)
             client.reader._transport.resume_reading()  # type: ignore[attr-defined]
             reply = await client.read()
+            assert reply.events[-1][0] == "message_stop"
+
+    run(test)
+
+
+def test_a_slow_reader_is_never_taken_for_a_silent_upstream() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="big_event", after_events=0, size_bytes=40_000_000)])
+            client = await rig.connect()
+            client.reader._transport.pause_reading()  # type: ignore[attr-defined]
+            await client.send(json.dumps(ask(stream=True)).encode())
+            await until(lambda: any(connection.transit is not None for connection in rig.pipeline.server.connections))
+            relay = next(connection.transit for connection in rig.pipeline.server.connections if connection.transit is not None)
+            assert isinstance(relay, Relay)
+            await until(lambda: isinstance(relay.upstream, UpstreamConnection) and relay.upstream.is_paused)
+            relay.last_byte_at -= 3600.0  # as if the reader had been at it for an hour
+            relay.check()
+            client.reader._transport.resume_reading()  # type: ignore[attr-defined]
+            reply = await client.read()
+            assert len(reply.body) > 40_000_000
             assert reply.events[-1][0] == "message_stop"
 
     run(test)

@@ -15,6 +15,7 @@ _SPECIAL = re.compile(
 """Lines that may not simply be passed on. One search for all of them: most heads have a length only. It begins with one plain byte
 and a look at the next, which makes it three times as fast."""
 _LENGTH_ONLY = ([b"content-length"], [b"Content-Length"])
+_RETRY_LINE = re.compile(rb"\r\nx-should-retry:[^\r\n]*", re.IGNORECASE)
 _OUR_LINE = re.compile(rb"\r\nx-claudeops-[^\r\n]*", re.IGNORECASE)
 
 
@@ -37,17 +38,20 @@ def open_head(call: Call, head: bytes) -> tuple[bytes, bool]:
     return b"%b%btransfer-encoding: chunked\r\n\r\n" % (head, answer_lines(call)), True
 
 
+def never_again(head: bytes) -> bytes:
+    """The head of an answer that no repetition changes (a spend limit): it tells the SDKs so, whatever it told them before."""
+    return _RETRY_LINE.sub(b"", head) + b"\r\nx-should-retry: false"
+
+
 def answer_lines(call: Call) -> bytes:
     """``x-claudeops-*``, beginning with the end of the line before."""
     model = call.model
-    lines = b"\r\n%b%d\r\nx-claudeops-context-percent: %d\r\n" % (
+    return b"\r\n%b%d\r\nx-claudeops-context-percent: %d\r\n%b" % (
         model.answer_heads[call.tier],
-        int(call.queue_s * 1000.0),
-        int(100.0 * call.estimated_total / model.context_tokens),
+        call.queue_s * 1000.0,
+        100.0 * call.estimated_total / model.context_tokens,
+        f"x-claudeops-adjusted: {','.join(call.adjusted)}\r\n".encode() if call.adjusted else b"",
     )
-    if call.adjusted:
-        return b"%bx-claudeops-adjusted: %b\r\n" % (lines, ",".join(call.adjusted).encode())
-    return lines
 
 
 def _clean(head: bytes) -> bytes:

@@ -31,7 +31,7 @@ def read_levels(call: Call, runtime: Runtime, head: bytes, now: float) -> None:
         remaining = _number(header(head, lowered, remaining_name))
         if limit is not None and remaining is not None:
             is_lower = group.limiter.see_level(dimension, Sample(limit / 60.0, remaining, call.sent_at), now) or is_lower
-    if is_lower:
+    if is_lower and not group.is_auxiliary:
         runtime.on_urgent("limit")
 
 

@@ -13,7 +13,7 @@ from claudeops.policy.backoff import retry_wait_s
 from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.admission import Admission
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import MESSAGES
+from claudeops.sidecar.caller import MESSAGES, MODELS
 from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure
 from claudeops.sidecar.level_headers import are_levels_high
 from claudeops.sidecar.model import ModelRuntime
@@ -37,17 +37,22 @@ class Recovery:
         """Account for the attempt; True if the call goes on (it is parked or under way again), False: give the client the failure."""
         self._end_attempt(call, failure, now)
         self.judge(call, failure, now)
-        if call.caller.kind != MESSAGES:
+        kind = call.caller.kind
+        if kind == MODELS:
             return False
         if failure.is_retryable and self._retry(call, failure, now):
             return True
-        return failure.is_upstreams and self._fall_back(call, now)
+        return kind == MESSAGES and failure.is_upstreams and self._fall_back(call, now)
 
     def judge(self, call: Call, failure: Failure, now: float) -> None:
-        """Breaker, counters and the group's pause learn of a failed attempt."""
-        if failure.status == THROTTLED:
-            self._throttle(call, failure, now)
+        """Breaker, counters and the group's pause learn of a failed attempt. What is no message says nothing about the model: its
+        429s pause its own small group and nothing else."""
+        is_throttled = failure.status == THROTTLED
+        if is_throttled and not failure.is_spend:
+            call.group.limiter.pause(now + self._wait_s(call, failure))
         if call.caller.kind == MESSAGES:
+            if is_throttled:
+                self._count_throttle(call, failure, now)
             count_upstream(call, failure.status)
             self.judge_model(call.model, failure, call.sent_at, now)
 
@@ -106,13 +111,11 @@ class Recovery:
             call.group.limiter.refund(call.estimated_input, now, call.is_streamed)
         self.admission.release(call, now)
 
-    def _throttle(self, call: Call, failure: Failure, now: float) -> None:
+    def _count_throttle(self, call: Call, failure: Failure, now: float) -> None:
         counters = call.model.counters[call.tier]
         counters.throttles[failure.cause] = counters.throttles.get(failure.cause, 0) + 1
         if failure.cause == "RateLimited" and failure.is_answer and are_levels_high(call, now):
             counters.throttles_above_level += 1
-        if not failure.is_spend:
-            call.group.limiter.pause(now + self._wait_s(call, failure))
         self.runtime.on_urgent("429")
 
     def _wait_s(self, call: Call, failure: Failure) -> float:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.answer import Answer, error_json
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import MODELS, Caller
+from claudeops.sidecar.caller import MESSAGES, MODELS, Caller
 from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure, failure_of_answer, failure_of_event
-from claudeops.sidecar.head_lines import EVENT_STREAM, open_head, whole_head
+from claudeops.sidecar.head_lines import EVENT_STREAM, never_again, open_head, whole_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
 from claudeops.sidecar.settle import GONE, count_upstream, settle_answer, settle_input, settle_usage
 from claudeops.sidecar.usage import EventReader
@@ -22,6 +22,7 @@ from claudeops.sidecar.wireformat import DecodeError, decode_message
 from claudeops.wire.http1 import LAST_CHUNK, RequestHead
 from claudeops.wire.pool import Opening
 from claudeops.wire.server import ServerConnection
+from claudeops.wire.upstream import UpstreamConnection
 
 if TYPE_CHECKING:
     from claudeops.sidecar.pipeline import Pipeline
@@ -93,8 +94,11 @@ class Relay(Call):
 
     def failed(self, reason: str, *, is_unreachable: bool) -> None:
         now = self.pipeline.runtime.clock()
-        if self.reader is not None and self.reader.is_finished and self.has_relayed:
-            return self._finish_stream(b"", now)
+        reader = self.reader
+        if reader is not None and self.has_relayed:
+            rest = reader.rest()
+            if reader.is_finished:
+                return self._finish_stream(rest, now)
         self._fail(Failure(NO_CONNECTION if is_unreachable else BAD_GATEWAY, reason, is_counted=self._is_counted()), now)
 
     # -- from the client and the sweep
@@ -132,6 +136,8 @@ class Relay(Call):
         if self.first_byte_at < self.sent_at:
             if now >= min(self.deadline, self.sent_at + timeouts.first_byte_s):
                 self._time_out("the upstream did not begin to answer in time", now)
+        elif isinstance(self.upstream, UpstreamConnection) and self.upstream.is_paused:
+            self.last_byte_at = now  # the client reads slowly, so we do too: that is not the upstream's silence
         elif now - self.last_byte_at > timeouts.stream_idle_s:
             self._time_out("the upstream stopped in the middle of its answer", now)
         elif not self.has_relayed and now >= self.deadline:
@@ -196,6 +202,8 @@ class Relay(Call):
         assert reader is not None
         self.stream_bytes += len(body)
         out = reader.feed(body)
+        if is_complete:
+            out += reader.rest()
         if reader.has_content:
             self._see_content(now)
         if self.has_relayed:
@@ -213,7 +221,7 @@ class Relay(Call):
 
     def _feed_last(self, reader: EventReader, out: bytes, now: float) -> None:
         if reader.is_finished:
-            return self._finish_stream(out + reader.rest(), now)
+            return self._finish_stream(out, now)
         self.client.write(self._framed(out))
         self._fail(_cut_short(), now)
 
@@ -277,7 +285,8 @@ class Relay(Call):
 
     def _succeed(self, now: float) -> None:
         pipeline = self.pipeline
-        count_upstream(self, self.status)
+        if self.caller.kind == MESSAGES:
+            count_upstream(self, self.status)
         settle_usage(self, pipeline.runtime, now)
         pipeline.recovery.succeeded(self, now)
         pipeline.admission.release(self, now)
@@ -304,7 +313,8 @@ class Relay(Call):
         if not failure.is_answer:
             answer = Answer("upstream", failure.message, status=self.status if self.status == TIMED_OUT else BAD_GATEWAY)
             return self.pipeline.refuse(self, answer)
-        self.client.write_parts(whole_head(self, failure.head, len(failure.body)), failure.body)
+        head = never_again(failure.head) if failure.is_spend else failure.head
+        self.client.write_parts(whole_head(self, head, len(failure.body)), failure.body)
         self._end(now)
 
     def _break(self, failure: Failure, now: float) -> None:
@@ -352,7 +362,7 @@ class Relay(Call):
             usage.output = max(usage.output, int(self.produced))
         else:
             limit = self.asked.max_tokens or self.model.model.max_output_tokens
-            usage.output = min(limit, int((now - self.sent_at) * self.group.limiter.gate.slot_rate))
+            usage.output = int(min(limit, (now - self.sent_at) * self.group.limiter.gate.slot_rate))
 
     def _cancel_hold(self) -> None:
         if self.hold_timer is not None:

@@ -91,9 +91,12 @@ class EventReader:
         return data
 
     def rest(self) -> bytes:
-        """The stream is over: what was kept back."""
+        """The stream is over: what was kept back, if it is a whole last event (some servers leave its blank line out) or comes
+        behind the last one. Half an event is nobody's."""
         tail, self.tail = self.tail, b""
-        return tail
+        if tail and not self.is_finished and tail.rstrip().endswith(b"}"):
+            self._scan(tail)
+        return tail if self.is_finished and not self.is_raw else b""
 
     def _keep(self, data: bytes) -> bytes:
         """No event ends in here."""
@@ -121,6 +124,7 @@ class EventReader:
         text = self.tail + data.replace(b"\r", b"")
         end = text.rfind(b"\n\n") + 2
         self.tail = text[end:][-TAIL_MAX_BYTES:] if end > 1 else text[-TAIL_MAX_BYTES:]
+        self.is_inside = self.tail != b""
         if end > 1:
             self._scan(text[:end])
 

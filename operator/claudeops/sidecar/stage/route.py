@@ -30,8 +30,11 @@ def route(call: Call, runtime: Runtime) -> Answer | None:
     while not is_usable(tiers[index], call, now):
         index += 1
         if index == len(tiers):
-            call.model = tiers[first]
-            return _refuse(tiers[first], now)
+            if call.caller.kind == MESSAGES:
+                call.model = tiers[first]
+                return _refuse(tiers[first], now)
+            index = first  # tokens are counted whether the model serves or not
+            break
     model = tiers[index]
     call.model = model
     call.group = model.group
