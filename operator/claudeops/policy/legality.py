@@ -49,7 +49,7 @@ def legal_value(rule: ParameterRule, value: float) -> float | None:
 
 
 def illegal_sampling(
-    rule: SamplingRule, *, temperature: float | None, top_p: float | None, top_k: int | None, prefer_top_p: bool = False
+    rule: SamplingRule, *, temperature: float | None, top_p: float | None, top_k: float | None, prefer_top_p: bool = False
 ) -> tuple[str, ...]:
     """Names of the parameters that must be left out. `rule` is the one under the request's thinking.
 

@@ -66,14 +66,14 @@ class Asked:
 
     __slots__ = ("budget_tokens", "can_think", "effort", "max_tokens", "temperature", "thinking", "top_k", "top_p")
 
-    def __init__(self, max_tokens: int | None = None) -> None:
+    def __init__(self, max_tokens: float | None = None) -> None:
         self.max_tokens = max_tokens
         self.temperature: float | None = None
         self.top_p: float | None = None
-        self.top_k: int | None = None
+        self.top_k: float | None = None
         self.effort: str | None = None
         self.thinking: str | None = None
-        self.budget_tokens: int | None = None
+        self.budget_tokens: float | None = None
         self.can_think = True
 
 

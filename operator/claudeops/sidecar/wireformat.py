@@ -72,7 +72,7 @@ class ThinkingJson(msgspec.Struct, gc=False):
     """``thinking``."""
 
     type: str = ""
-    budget_tokens: int | None = None
+    budget_tokens: int | float | None = None
 
 
 class OutputConfigJson(msgspec.Struct, gc=False):
@@ -107,11 +107,12 @@ class RequestJson(msgspec.Struct):
     """What the stages ask of a request."""
 
     model: str
-    max_tokens: int | None = None
+    max_tokens: int | float | None = None
+    """The API judges what is no whole number; ``64.0`` is one."""
     stream: bool | None = None
     temperature: float | None = None
     top_p: float | None = None
-    top_k: int | None = None
+    top_k: int | float | None = None
     thinking: ThinkingJson | None = None
     output_config: OutputConfigJson | None = None
     tool_choice: ToolChoiceJson | None = None

@@ -13,7 +13,7 @@ from claudeops.sidecar.stage.fit import fit_to_model
 from claudeops.sidecar.wireformat import RequestJson
 
 ADJUSTMENTS_MAX = 256
-Parameters = tuple[str | None, bool, int | None, float | None, float | None, int | None, str | None, int | None, str | None]
+Parameters = tuple[str | None, bool, float | None, float | None, float | None, float | None, str | None, float | None, str | None]
 FORCED = ("any", "tool")
 NOT_COUNTED = ("max_tokens", "temperature", "top_p", "top_k")
 """Members that a count_tokens request does not take: never added there, only left out."""
