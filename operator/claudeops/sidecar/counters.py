@@ -63,7 +63,7 @@ class ModelCounters:
         """Cause (RateLimited, RampLimited, SpendLimited) → 429s of the API."""
         self.throttles_above_level = 0
         self.retries: dict[str, int] = {}
-        """Cause (a status, "connect", "stream", "timeout") → attempts that were repeated."""
+        """Cause (a status, or "connect") → attempts that were repeated."""
         self.adjusted: dict[str, int] = {}
         """Parameter → requests in which it was clamped, added or left out."""
         self.tokens_input = self.tokens_output = self.tokens_cache_read = self.tokens_write_5m = self.tokens_write_1h = 0

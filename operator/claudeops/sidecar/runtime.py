@@ -147,8 +147,7 @@ class Runtime:
         self.is_choice_open = config.model.client_choice != "Never"
         if previous is None or previous.objectives != config.objectives:
             self.slos = [SloWindow() for _ in config.objectives]
-        if self.assignment is None:
-            self.connections = config.connections.max
+        self._size_pool()
         self.on_change()
 
     def apply_assignment(self, assignment: Assignment, *, sent_at: float, now: float) -> None:
@@ -162,8 +161,7 @@ class Runtime:
             group.limits = _per_second(lease.limits) if lease.limits != WireRates() else None
             group.full_s = _per_second(lease.full_s)
         self.refresh_leases(now)
-        if assignment.connections is not None:
-            self.connections = assignment.connections
+        self._size_pool()
         self.max_in_flight = self._own_in_flight() if assignment.max_in_flight is None else assignment.max_in_flight
         self.retry_budget.scale = assignment.retry_budget_scale
         if self._apply_flips(assignment):
@@ -278,6 +276,13 @@ class Runtime:
         if self.config is None or self.config.limits.max_in_flight is None:
             return NO_MAX_IN_FLIGHT
         return max(1, self.config.limits.max_in_flight // self.config.limits.max_replicas)
+
+    def _size_pool(self) -> None:
+        """The controller's word, else the configuration's."""
+        if self.assignment is not None and self.assignment.connections is not None:
+            self.connections = self.assignment.connections
+        elif self.config is not None:
+            self.connections = self.config.connections.max
 
     def _apply_limits(self, config: ProxyConfig, now: float) -> None:
         if self.assignment is None or self.assignment.max_in_flight is None:
