@@ -263,6 +263,22 @@ def test_a_body_over_32_mebibytes_is_a_413() -> None:
     run(test)
 
 
+def test_a_chunked_body_over_32_mebibytes_is_a_413_too() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            client = await rig.connect()
+            client.writer.write(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n")
+            chunk = b"100000\r\n%b\r\n" % (b"x" * 0x100000)
+            for _ in range(33):
+                client.writer.write(chunk)
+            reply = await client.read()
+            assert (reply.status, reply.reason) == (413, "too_large")
+            assert reply.json["error"]["type"] == "request_too_large"
+            assert api.requests() == []
+
+    run(test)
+
+
 def test_draining_refuses_new_requests_and_cuts_no_stream() -> None:
     async def test() -> None:
         async with (

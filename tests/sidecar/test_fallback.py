@@ -187,6 +187,13 @@ def test_five_429s_through_their_pauses_open_the_breaker_a_burst_does_not() -> N
             api.set_faults([Fault(kind="throttle", model=PRIMARY, count=12)])
             await asyncio.gather(*(rig.call(ask()) for _ in range(12)))
             assert rig.runtime.models[PRIMARY].breaker.state == "Closed"
+            group = rig.runtime.models[PRIMARY].group
+            rig.runtime.models[PRIMARY].breaker.throttles = 0
+            api.set_faults([Fault(kind="throttle", model=PRIMARY)])
+            for number in range(1, 6):
+                group.limiter.paused_until = 0.0  # the pause is over
+                assert (await rig.call(ask())).headers["x-claudeops-model"] == FALLBACK
+                assert rig.runtime.models[PRIMARY].breaker.state == ("Closed" if number < 5 else "Open")
 
     run(test)
 

@@ -141,3 +141,19 @@ def test_estimates_learn_from_what_the_api_counts() -> None:
             assert 0.7 < model.tokens_per_byte.value * len(str(ask("some words that are quite ordinary " * 50))) / real < 1.4
 
     run(test)
+
+
+def test_numbers_that_are_no_integers_are_the_apis_to_judge() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            reply = await rig.call(ask(max_tokens=64.0, top_k=5.0))
+            assert reply.reason is None
+            assert reply.headers["x-claudeops-model"] == PRIMARY
+            reply = await rig.call(ask(max_tokens=64.5))
+            assert reply.reason is None
+            strict = Sampling(max_tokens=Bounds(max=32))
+            rig.apply(config(api.url, revision=2, sampling=strict))
+            assert (await rig.call(ask(max_tokens=64.0))).status == 200
+            assert api.requests()[0].max_tokens == 32
+
+    run(test)

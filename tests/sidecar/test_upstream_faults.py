@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.sidecar.rig import PRIMARY, Reply, Rig, ask, config, proxy, resilience, run, simulator, until
+from tests.sidecar.rig import PRIMARY, Client, Reply, Rig, ask, config, proxy, resilience, run, simulator, until
 
 from claudeops.proxyconfig import Retry, Timeouts
 from claudeops.sidecar.relay import Relay
@@ -205,5 +205,108 @@ def test_a_refused_key_is_a_503_that_is_not_worth_retrying() -> None:
             reply = await rig.call(ask())
             assert_error(reply, 503, "api_error", "credentials")
             await until(lambda: is_settled(rig))
+
+    run(test)
+
+
+async def held_back(rig: Rig, client: Client) -> Relay:
+    """The request of this client, which the API has and will not answer: the test answers in its place."""
+    await until(lambda: rig.runtime.in_flight == 1 and rig.pipeline.pool_counts()["busy"] == 1)
+    (connection,) = [connection for connection in rig.pipeline.server.connections if connection.transit is not None]
+    relay = connection.transit
+    assert isinstance(relay, Relay)
+    assert relay.upstream is not None
+    relay.upstream.abandon()
+    relay.upstream = None
+    return relay
+
+
+def test_a_redirect_is_passed_on_and_not_followed() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="slow", delay_s=30)])
+            client = await rig.connect()
+            await client.send(json.dumps(ask()).encode())
+            relay = await held_back(rig, client)
+            api.set_faults([])
+            relay.response(
+                307, b"HTTP/1.1 307 Temporary Redirect\r\nlocation: %b/v1/messages\r\ncontent-length: 0" % api.url.encode(), b"", True
+            )
+            reply = await client.read()
+            assert (reply.status, reply.headers["location"]) == (307, f"{api.url}/v1/messages")
+            assert rig.runtime.models[PRIMARY].counters[0].upstream == {307: 1}
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_what_the_api_wishes_to_be_retried_is_retried() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="slow", delay_s=30)])
+            client = await rig.connect()
+            await client.send(json.dumps(ask()).encode())
+            relay = await held_back(rig, client)
+            api.set_faults([])
+            relay.response(400, b"HTTP/1.1 400 Bad Request\r\nx-should-retry: true\r\ncontent-length: 2", b"{}", True)
+            assert (await client.read()).status == 200
+            assert rig.runtime.models[PRIMARY].counters[0].retries == {"400": 1}
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_spend_limit_is_passed_on_and_the_sdks_are_told_not_to_retry() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="slow", delay_s=30)])
+            client = await rig.connect()
+            await client.send(json.dumps(ask()).encode())
+            relay = await held_back(rig, client)
+            error = {"type": "rate_limit_error", "message": "spent", "details": {"error_code": "enforced_spend_limit_reached"}}
+            body = json.dumps({"type": "error", "error": error}).encode()
+            head = b"HTTP/1.1 429 Too Many Requests\r\nx-should-retry: true\r\nrequest-id: req_1\r\ncontent-length: %d" % len(body)
+            relay.response(429, head, body, True)
+            reply = await client.read()
+            assert (reply.status, reply.body, reply.reason) == (429, body, None)
+            assert (reply.headers["x-should-retry"], reply.headers["request-id"]) == ("false", "req_1")
+            assert rig.runtime.models[PRIMARY].counters[0].throttles == {"SpendLimited": 1}
+            assert is_settled(rig)
+
+    run(test)
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r\n"])
+def test_a_stream_that_breaks_off_inside_an_event_has_its_error_event_apart(line_end: bytes) -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="slow", delay_s=30)])
+            client = await rig.connect()
+            await client.send(json.dumps(ask(stream=True)).encode())
+            relay = await held_back(rig, client)
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
+            whole = b"event: content_block_start\ndata: {}\n\n".replace(b"\n", line_end)
+            relay.response(200, head, whole + b"event: content_block_delta", False)
+            relay.more(line_end + b'data: {"ty', False)
+            relay.failed("the upstream closed the connection", is_unreachable=False)
+            reply = await client.read()
+            assert b"\n\nevent: error\ndata: " in reply.body
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_stream_without_its_last_blank_line_is_whole() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            api.set_faults([Fault(kind="slow", delay_s=30)])
+            client = await rig.connect()
+            await client.send(json.dumps(ask(stream=True)).encode())
+            relay = await held_back(rig, client)
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
+            relay.response(200, head, b"event: content_block_start\ndata: {}\n\n", False)
+            relay.more(b"event: message_stop\ndata: {}", True)
+            assert [name for name, _ in (await client.read()).events] == ["content_block_start", "message_stop"]
+            assert rig.runtime.models[PRIMARY].counters[0].upstream == {200: 1}
 
     run(test)

@@ -12,6 +12,7 @@ from claudeops.exchange import Assignment, Flip, Lease
 from claudeops.exchange import Rates as LeaseRates
 from claudeops.policy.rates import Rates as PolicyRates
 from claudeops.proxyconfig import (
+    Connections,
     ControllerAddress,
     Limits,
     ModelChoice,
@@ -179,3 +180,16 @@ def test_the_window_is_handed_over_once() -> None:
     target.window.latency.add(0.5)
     assert target.take_window().latency.total == 1
     assert target.take_window().latency.total == 0
+
+
+def test_the_pool_has_the_size_of_the_assignment_else_the_configured_one() -> None:
+    target = runtime(document(connections=Connections(max=40), controller=CONTROLLER))
+    assign(target, 0.0)
+    assert target.connections == 40
+    target.apply_config(document(revision=2, connections=Connections(max=30), controller=CONTROLLER), 1.0)
+    assert target.connections == 30, "the controller has not said anything else"
+    assign(target, 2.0, connections=7)
+    target.apply_config(document(revision=3, connections=Connections(max=20), controller=CONTROLLER), 3.0)
+    assert target.connections == 7
+    assign(target, 4.0)
+    assert target.connections == 20

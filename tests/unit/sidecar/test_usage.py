@@ -114,3 +114,27 @@ def test_absent_fields_of_usage_keep_their_first_value() -> None:
     usage = reader.usage
     assert (usage.input, usage.write_5m, usage.write_1h, usage.output) == (5, 2, 4, 8)
     assert (usage.uncached, usage.total_input) == (11, 11)
+
+
+def test_a_last_event_without_its_blank_line_ends_the_stream_all_the_same() -> None:
+    for whole in (STREAM[:-1], STREAM[:-2], STREAM.replace(b"\n", b"\r\n")[:-2]):
+        reader, out = read([whole])
+        assert out == whole
+        assert reader.is_finished
+        assert reader.error is None
+
+
+def test_half_an_event_is_no_end() -> None:
+    reader, out = read([STREAM[: STREAM.rindex(b"}") - 4]])
+    assert not reader.is_finished
+    assert STREAM.startswith(out)
+    assert out.endswith(b"\n\n")
+
+
+def test_a_stream_with_crlf_that_breaks_off_is_known_to_be_inside_an_event() -> None:
+    crlf = STREAM.replace(b"\n", b"\r\n")
+    reader = EventReader(Usage())
+    reader.feed(crlf[:100])
+    assert reader.is_inside
+    reader.feed(crlf[100 : crlf.index(b"event: content_block_stop")])
+    assert not reader.is_inside
