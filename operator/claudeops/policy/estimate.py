@@ -23,8 +23,12 @@ class TokenRatio:
         """The API counted `tokens` for `size_bytes`; one odd body moves the estimate by no more than a factor of 4 x alpha."""
         if size_bytes <= 0.0 or tokens < 0.0:
             return
-        seen = min(tokens / size_bytes, 4.0 * self.value)
-        self.value = max(1e-4, self.value + self.alpha * (seen - self.value))
+        before = self.value
+        seen = tokens / size_bytes
+        if seen > 4.0 * before:
+            seen = 4.0 * before
+        value = before + self.alpha * (seen - before)
+        self.value = value if value > 1e-4 else 1e-4
 
 
 class Mean:

@@ -37,17 +37,16 @@ class GroupLimiter:
             return False
         if self.scale < 1.0 and now >= self.scale_until:
             self._apply(now)
-        requests = self.requests
+        requests, tokens, gate = self.requests, self.input, self.gate
         requests.refill(now)
         if requests.level < 0.0:
             return False
-        tokens = self.input
         tokens.refill(now)
-        if tokens.level < 0.0 or not self.gate.is_open(now):
+        if tokens.level < 0.0 or not gate.is_open(now):
             return False
         requests.level -= 1.0
         tokens.level -= input_tokens
-        self.gate.enter(now, is_streamed)
+        gate.enter(now, is_streamed)
         return True
 
     def wait_s(self, input_tokens: float, now: float) -> float:

@@ -43,7 +43,9 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
     used.used_requests += 1
     if usage.is_known:
         uncached = usage.uncached
-        _settle_input(call, uncached, now)
+        if uncached != call.estimated_input:
+            limiter.settle_input(call.estimated_input, uncached, now)
+            call.estimated_input = uncached
         used.used_input += uncached
         used.used_output += usage.output
         _learn(call, runtime, uncached, now)
@@ -62,10 +64,7 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
 
 def settle_input(call: Call, now: float) -> None:
     """The API said what it counted as input: the bucket is put right."""
-    _settle_input(call, call.usage.uncached, now)
-
-
-def _settle_input(call: Call, uncached: int, now: float) -> None:
+    uncached = call.usage.uncached
     if uncached != call.estimated_input:
         call.group.limiter.settle_input(call.estimated_input, uncached, now)
         call.estimated_input = uncached

@@ -157,7 +157,10 @@ class ServerConnection:
             head = self.context.memo.get(key[0])
             if head is not None:
                 self.head = head
-                self._expect(key[1], data, end + 4)
+                if len(data) == end + 4 + key[1] <= self.context.max_body_bytes:
+                    self.context.handle(head, data[end + 4 :], self)  # whole and alone in one read, as nearly always
+                else:
+                    self._expect(key[1], data, end + 4)
                 return
         if end > MAX_HEAD_BYTES:
             self.refuse(431, "the request head is too large")

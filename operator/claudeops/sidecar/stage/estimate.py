@@ -31,7 +31,7 @@ def estimate(call: Call, runtime: Runtime) -> Answer | None:
         key = hash((model.id, call.session, bytes(asked.system), bytes(asked.tools)))
         call.prefix = key.to_bytes(8, "little", signed=True)
         cached = runtime.prefixes.cached_tokens(call.prefix, call.walked_at)
-        call.estimated_uncached = max(0.0, total - cached)
+        call.estimated_uncached = total - cached if total > cached else 0.0
     return None
 
 
