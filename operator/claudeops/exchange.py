@@ -81,6 +81,8 @@ class ModelResults(Message, frozen=True, kw_only=True):
     """Causes: RateLimited, RampLimited, SpendLimited."""
     throttles_above_level: Count = 0
     """Plain 429s whose own headers showed every level above 25 %: the header bucket is not the enforced one."""
+    retry_after_s: Amount = 0.0
+    """Mean of what its 429s (spend limits apart) asked to wait; 0 where they said nothing."""
 
 
 class BreakerReport(Message, frozen=True, kw_only=True):

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import exp
 
-from claudeops.exchange import DIMENSIONS, Dimension
+from claudeops.exchange import DIMENSIONS, Dimension, ModelResults
 from claudeops.fleet.allotment import Allotment
 from claudeops.fleet.proxy import NOTHING, Triple
 from claudeops.fleet.settings import FleetSettings
@@ -74,7 +74,7 @@ class Pool:
         self.stepped_at: float | None = None
         self.logged: object = None
         self._pending: tuple[list[Sample], list[Sample], list[Sample]] = ([], [], [])
-        self._answers: deque[tuple[float, int, int]] = deque()
+        self._answers: deque[tuple[float, int, int, float]] = deque()
         self._doubts = 0
         self._throttles: deque[tuple[float, int]] = deque()
 
@@ -82,10 +82,11 @@ class Pool:
         """A header reading that steers."""
         self._pending[DIMENSIONS.index(dimension)].append(sample)
 
-    def take_answers(self, requests: int, throttles: int, above_level: int, now: float) -> None:
-        """Upstream answers of this group: all of them, the 429s among them, and those 429s at a level that should not have had any."""
-        self._answers.append((now, requests, throttles))
-        self._doubts += above_level
+    def take_answers(self, results: ModelResults, now: float) -> None:
+        """Upstream answers of this group. Spend limits are no sign of its rate."""
+        throttles = sum(count for cause, count in results.throttles.items() if cause != "SpendLimited")
+        self._answers.append((now, sum(results.codes.values()), throttles, results.retry_after_s if throttles else 0.0))
+        self._doubts += results.throttles_above_level
         if throttles:
             self._throttles.append((now, throttles))
 
@@ -116,6 +117,7 @@ class Pool:
             requests_5s=sum(entry[1] for entry in self._answers),
             throttles_5s=sum(entry[2] for entry in self._answers),
             new_above_level=self._doubts,
+            retry_after_s=max((entry[3] for entry in self._answers), default=0.0),
             has_fresh_headers=any(state.is_fresh for state in self.states),
         )
         self._doubts = 0

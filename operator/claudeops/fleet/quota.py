@@ -45,8 +45,7 @@ class Quota:
             self.pool(seen.group).take_sample(seen.dimension, sample)
         for result in report.results:
             group = workload.groups.get(result.model) or limits_group(result.model, load_catalogue())
-            throttles = sum(count for cause, count in result.throttles.items() if cause != "SpendLimited")
-            self.pool(group).take_answers(sum(result.codes.values()), throttles, result.throttles_above_level, now)
+            self.pool(group).take_answers(result, now)
 
     def pool(self, group: str) -> Pool:
         """The pool of a group, made at its first use."""

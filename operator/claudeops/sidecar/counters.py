@@ -44,6 +44,7 @@ class ModelCounters:
         "queue_wait",
         "requests",
         "retries",
+        "retry_after_s",
         "throttles",
         "throttles_above_level",
         "tokens_cache_read",
@@ -62,6 +63,8 @@ class ModelCounters:
         self.throttles: dict[str, int] = {}
         """Cause (RateLimited, RampLimited, SpendLimited) → 429s of the API."""
         self.throttles_above_level = 0
+        self.retry_after_s = 0.0
+        """Sum of what the 429s asked to wait, spend limits apart."""
         self.retries: dict[str, int] = {}
         """Cause (a status, or "connect") → attempts that were repeated."""
         self.adjusted: dict[str, int] = {}

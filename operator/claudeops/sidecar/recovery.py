@@ -116,6 +116,8 @@ class Recovery:
         counters.throttles[failure.cause] = counters.throttles.get(failure.cause, 0) + 1
         if failure.cause == "RateLimited" and failure.is_answer and are_levels_high(call, now):
             counters.throttles_above_level += 1
+        if not failure.is_spend:
+            counters.retry_after_s += failure.retry_after_s or 0.0
         self.runtime.on_urgent("429")
 
     def _wait_s(self, call: Call, failure: Failure) -> float:

@@ -172,6 +172,7 @@ def _count_model(counts: Counts, name: str, model: ModelRuntime) -> None:
         for cause, count in tier.throttles.items():
             counts[("throttle", name, cause)] = counts.get(("throttle", name, cause), 0) + count
         counts[("above", name)] = counts.get(("above", name), 0) + tier.throttles_above_level
+        counts[("wait", name)] = counts.get(("wait", name), 0.0) + tier.retry_after_s
 
 
 def _group_use(group: GroupRuntime, counts: Counts, interval_s: float) -> GroupUse:
@@ -229,7 +230,9 @@ def _model_results(name: str, counts: Counts) -> ModelResults | None:
     above = int(max(0.0, counts.get(("above", name), 0)))
     if not codes and not throttles and not above:
         return None
-    return ModelResults(model=name, codes=codes, throttles=throttles, throttles_above_level=above)
+    waits = sum(count for cause, count in throttles.items() if cause != "SpendLimited")
+    wait_s = max(0.0, counts.get(("wait", name), 0.0)) / waits if waits else 0.0
+    return ModelResults(model=name, codes=codes, throttles=throttles, throttles_above_level=above, retry_after_s=wait_s)
 
 
 def _breaker(model: ModelRuntime, now: float) -> BreakerReport:

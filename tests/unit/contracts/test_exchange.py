@@ -61,7 +61,13 @@ FULL_REPORT = Report(
     },
     samples=[LevelSample(group="sonnet-5.5", dimension="inputTokens", limit_per_minute=600_000, remaining=480_000, age_s=0.8)],
     results=[
-        ModelResults(model="claude-sonnet-5-5", codes={"200": 38, "429": 2, "0": 1}, throttles={"RateLimited": 2}, throttles_above_level=1)
+        ModelResults(
+            model="claude-sonnet-5-5",
+            codes={"200": 38, "429": 2, "0": 1},
+            throttles={"RateLimited": 2},
+            throttles_above_level=1,
+            retry_after_s=12.5,
+        )
     ],
     breakers=[BreakerReport(model="claude-sonnet-5-5", state="Open", reason="ConsecutiveThrottles", since_s=2.5, requests=20, errors=10)],
     requests=41,

@@ -105,6 +105,7 @@ def test_results_of_both_tiers_of_a_model_are_one() -> None:
     fallback.upstream.update({200: 1, 0: 1})
     primary.throttles["RateLimited"] = 2
     primary.throttles_above_level = 1
+    primary.retry_after_s = 25.0
     primary.requests[(200, "")] = 4
     fallback.requests[(429, "quota")] = 5
     primary.tokens_cache_read, primary.tokens_input, fallback.tokens_write_5m = 70, 20, 10
@@ -112,7 +113,7 @@ def test_results_of_both_tiers_of_a_model_are_one() -> None:
     report, _ = bench.make()
     (results,) = report.results
     assert (results.model, results.codes, results.throttles) == (MODEL, {"200": 4, "429": 2, "0": 1}, {"RateLimited": 2})
-    assert results.throttles_above_level == 1
+    assert (results.throttles_above_level, results.retry_after_s) == (1, 12.5)
     assert (report.requests, report.fallback_requests, report.cache_read_tokens, report.cacheable_tokens) == (9, 5, 70, 100)
     assert bench.make()[0].results == []
 
