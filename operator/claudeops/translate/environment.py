@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 Json = dict[str, Any]
@@ -11,27 +11,32 @@ BASE_URL: Final = "http://127.0.0.1:4141"
 PLACEHOLDER_KEY: Final = "provided-by-claudeops"
 """The SDKs demand a key; the proxy replaces it."""
 _SET: Final = {"ANTHROPIC_BASE_URL": BASE_URL, "ANTHROPIC_API_KEY": PLACEHOLDER_KEY}
-_DROPPED: Final = frozenset({"ANTHROPIC_AUTH_TOKEN"})
+_OTHER_CREDENTIAL: Final = "ANTHROPIC_AUTH_TOKEN"
 _PROXY_VARIABLES: Final = frozenset({"HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"})
 _LOOPBACK: Final = "127.0.0.1"
 
 
-def rewrite_environment(environment: Sequence[Json]) -> tuple[list[Json], list[str]]:
-    """The new ``env`` list, and the names of the entries that were replaced or dropped. Order and everything else stay."""
-    replaced = [entry["name"] for entry in environment if entry["name"] in _DROPPED or _is_overridden(entry)]
-    kept = [_with_ours(entry) for entry in environment if entry["name"] not in _DROPPED]
+def rewrite_environment(environment: Sequence[Json], *, has_sources: bool = False) -> tuple[list[Json], list[str]]:
+    """The new ``env`` list, and the names of the entries that were replaced or dropped. Order and everything else stay.
+
+    ``has_sources``: the container has an ``envFrom`` besides. What it holds is not known here, but an entry is stronger: a token in it
+    gives way to an empty one, which is none to the SDKs.
+    """
+    ours = {**_SET, _OTHER_CREDENTIAL: ""} if has_sources else _SET
+    replaced = [entry["name"] for entry in environment if _is_overridden(entry, ours)]
+    kept = [_with_ours(entry, ours) for entry in environment if entry["name"] in ours or entry["name"] != _OTHER_CREDENTIAL]
     present = {entry["name"] for entry in kept}
-    kept.extend({"name": name, "value": value} for name, value in _SET.items() if name not in present)
+    kept.extend({"name": name, "value": value} for name, value in ours.items() if name not in present)
     return _exempt_loopback(kept), list(dict.fromkeys(replaced))
 
 
-def _is_overridden(entry: Json) -> bool:
+def _is_overridden(entry: Json, ours: Mapping[str, str]) -> bool:
     name = entry["name"]
-    return name in _SET and entry != {"name": name, "value": _SET[name]}
+    return name in (*ours, _OTHER_CREDENTIAL) and entry != {"name": name, "value": ours.get(name)}
 
 
-def _with_ours(entry: Json) -> Json:
-    return {"name": entry["name"], "value": _SET[entry["name"]]} if entry["name"] in _SET else entry
+def _with_ours(entry: Json, ours: Mapping[str, str]) -> Json:
+    return {"name": entry["name"], "value": ours[entry["name"]]} if entry["name"] in ours else entry
 
 
 def _exempt_loopback(environment: list[Json]) -> list[Json]:

@@ -115,7 +115,7 @@ def _environment_operations(pod: Mapping[str, Any], replaced: list[str]) -> Iter
         for index, container in enumerate(pod["spec"].get(field) or ()):
             if field == "initContainers" and container.get("restartPolicy") == "Always":
                 continue
-            environment, names = rewrite_environment(container.get("env") or [])
+            environment, names = rewrite_environment(container.get("env") or [], has_sources=bool(container.get("envFrom")))
             replaced.extend(f"{container.get('name', index)}/{name}" for name in names)
             yield {"op": "add", "path": f"/spec/{field}/{index}/env", "value": environment}
 

@@ -184,6 +184,16 @@ def test_the_application_s_own_credentials_are_replaced_and_noted() -> None:
     assert annotations["team"] == "shop"
 
 
+def test_credentials_from_a_config_map_or_secret_give_way_to_ours() -> None:
+    sources = [{"secretRef": {"name": "everything"}}]
+    env = environment(pod(container(envFrom=sources, env=[literal("MODE", "fast")])))
+    ours = {"ANTHROPIC_BASE_URL": "http://127.0.0.1:4141", "ANTHROPIC_API_KEY": "provided-by-claudeops", "ANTHROPIC_AUTH_TOKEN": ""}
+    assert {name: entry["value"] for name, entry in env.items()} == {"MODE": "fast", **ours}
+    body = pod(container(envFrom=sources, env=[literal("ANTHROPIC_AUTH_TOKEN", "theirs")]))
+    assert environment(body)["ANTHROPIC_AUTH_TOKEN"]["value"] == ""
+    assert injected(body)["metadata"]["annotations"]["claudeops.dev/replaced-env"] == "app/ANTHROPIC_AUTH_TOKEN"
+
+
 def test_a_pod_that_brought_no_credentials_has_no_note() -> None:
     assert injected(pod())["metadata"]["annotations"] == {"claudeops.dev/injected": "claudeops-sidecar:dev"}
 
@@ -222,11 +232,11 @@ ENTRIES = st.lists(
 )
 
 
-@given(ENTRIES)
+@given(ENTRIES, st.booleans())
 @settings(max_examples=80)
-def test_a_rewritten_environment_stays_as_it_is(entries: list[Json]) -> None:
-    once, noted = rewrite_environment(entries)
-    again, _ = rewrite_environment(once)
+def test_a_rewritten_environment_stays_as_it_is(entries: list[Json], has_sources: bool) -> None:
+    once, noted = rewrite_environment(entries, has_sources=has_sources)
+    again, _ = rewrite_environment(once, has_sources=has_sources)
     assert "theirs" not in str([entry for entry in once if entry["name"].startswith("ANTHROPIC")])
     assert all("valueFrom" not in entry for entry in once if entry["name"].startswith("ANTHROPIC"))
     assert set(noted) <= {entry["name"] for entry in entries}
