@@ -149,7 +149,7 @@ def staged(cluster: Cluster) -> Iterator[Stage]:
         stage.tenant.apply(*_platform(stage.tenant), *_simulator())
         for name in GUARANTEES:
             stage.tenant.wait_ready("NoProxies", name)
-        stage.tenant.apply(*(_application(name) for name in GUARANTEES))
+        stage.tenant.apply(*(application(name) for name in GUARANTEES))
         try:
             for name in GUARANTEES:
                 stage.tenant.wait_ready("Converged", name)
@@ -210,7 +210,8 @@ def _simulator() -> list[dict[str, Any]]:
     ]
 
 
-def _application(name: str) -> dict[str, Any]:
+def application(name: str) -> dict[str, Any]:
+    """The Deployment of a workload's traffic application."""
     container = {
         "name": "app",
         "image": "claudeops-example:dev",
