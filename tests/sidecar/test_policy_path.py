@@ -8,6 +8,7 @@ import pytest
 from tests.sidecar.rig import PRIMARY, ask, config, proxy, run, simulator
 
 from claudeops.proxyconfig import Bounds, EffortBounds, ModelChoice, Sampling
+from claudeops.simulator.fault import Fault
 
 NEW = {"anthropic-version": "2026-10-21"}
 SONNET_5 = "claude-sonnet-5-5"
@@ -59,6 +60,11 @@ def test_a_profile_in_mode_warn_lets_pass() -> None:
         async with simulator() as api, proxy(config(api.url, sampling=profile)) as rig:
             assert (await rig.call(ask(temperature=0.9))).status == 200
             assert api.requests()[0].sampling["temperature"] == 0.9
+            api.set_faults([Fault(kind="overloaded", count=1)])
+            assert (await rig.call(ask(temperature=0.9, top_p=0.5))).headers["x-claudeops-adjusted"] == "top_p"
+            counters = rig.runtime.models[PRIMARY].counters[0]
+            assert counters.warned == {"temperature": 2}, "a retry warns no second time"
+            assert (counters.adjusted, counters.left_out) == ({"top_p": 1}, {"top_p": 1})
 
     run(test)
 

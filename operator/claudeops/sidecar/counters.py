@@ -39,6 +39,7 @@ class ModelCounters:
         "duration",
         "estimate_error",
         "first_token",
+        "left_out",
         "output_interval",
         "overhead",
         "queue_wait",
@@ -53,6 +54,7 @@ class ModelCounters:
         "tokens_write_1h",
         "tokens_write_5m",
         "upstream",
+        "warned",
     )
 
     def __init__(self) -> None:
@@ -68,7 +70,11 @@ class ModelCounters:
         self.retries: dict[str, int] = {}
         """Cause (a status, or "connect") → attempts that were repeated."""
         self.adjusted: dict[str, int] = {}
-        """Parameter → requests in which it was clamped, added or left out."""
+        """Parameter → requests in which it was clamped or left out."""
+        self.left_out: dict[str, int] = {}
+        """Parameter → those of ``adjusted`` in which it was left out."""
+        self.warned: dict[str, int] = {}
+        """Parameter → requests that passed although it is out of the profile's bounds (onViolation: Warn)."""
         self.tokens_input = self.tokens_output = self.tokens_cache_read = self.tokens_write_5m = self.tokens_write_1h = 0
         self.cost_usd = 0.0
         self.cost_saved_usd = 0.0

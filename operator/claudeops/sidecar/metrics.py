@@ -21,11 +21,16 @@ FAMILIES: Final = {
     "request_duration_seconds": ("histogram", "From the application's request to the end of the answer."),
     "time_to_first_token_seconds": ("histogram", "Of streams: from the application's request to the first content of the answer."),
     "queue_wait_seconds": ("histogram", "Time that a request waited for quota in this proxy."),
+    "output_token_interval_seconds": ("histogram", "Of streams: mean time between two output tokens, one value for each stream."),
+    "estimate_error_ratio": ("histogram", "Estimated over real input tokens of a request."),
     "overhead_seconds": ("histogram", "Time spent in the proxy itself, waiting apart."),
     "upstream_responses_total": ("counter", "Answers of the Claude API, one for each attempt; 0 is no connection."),
     "throttled_total": ("counter", "429s of the Claude API by cause."),
     "retries_total": ("counter", "Attempts that were repeated, by what failed before."),
+    "sampling_adjusted_total": ("counter", "Requests whose parameter was left out, clamped, or passed with a warning."),
     "tokens_total": ("counter", "Tokens by kind, as the API counted them."),
+    "cost_usd_total": ("counter", "Cost of the answers by the catalogue's prices."),
+    "cost_saved_usd_total": ("counter", "What the answers would have cost more without the prompt cache's reads."),
     "breaker_state": ("gauge", "0 closed, 1 half-open, 2 open."),
     "lease_tokens": ("gauge", "The rate in force a second, and what the bucket holds now (below zero: debt)."),
     "limit_level_ratio": ("gauge", "How full the organisation's bucket is by the API's headers; absent without fresh ones."),
@@ -39,8 +44,11 @@ _HISTOGRAMS: Final = {
     "request_duration_seconds": "duration",
     "time_to_first_token_seconds": "first_token",
     "queue_wait_seconds": "queue_wait",
+    "output_token_interval_seconds": "output_interval",
+    "estimate_error_ratio": "estimate_error",
     "overhead_seconds": "overhead",
 }
+_ALWAYS_LEFT_OUT: Final = frozenset({"prefill", "thinking_blocks", "cache_control"})
 _TOKEN_KINDS: Final = {
     "input": "tokens_input",
     "output": "tokens_output",
@@ -134,6 +142,25 @@ def _tokens(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
         yield "tokens_total", _braces(model=model.id, kind=kind), sum(getattr(counters, field) for counters in model.counters)
 
 
+def _adjusted(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
+    left_out = _sums(counters.left_out for counters in model.counters)
+    for name, count in _sums(counters.adjusted for counters in model.counters).items():
+        out = count if name in _ALWAYS_LEFT_OUT else left_out.get(name, 0)
+        for what, part in (("left_out", out), ("clamped", count - out)):
+            if part:
+                yield "sampling_adjusted_total", _braces(model=model.id, parameter=name, what=what), part
+    for name, count in _sums(counters.warned for counters in model.counters).items():
+        yield "sampling_adjusted_total", _braces(model=model.id, parameter=name, what="warned"), count
+
+
+def _cost(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
+    yield "cost_usd_total", _braces(model=model.id), sum(counters.cost_usd for counters in model.counters)
+
+
+def _saved(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
+    yield "cost_saved_usd_total", _braces(model=model.id, by="cache"), sum(counters.cost_saved_usd for counters in model.counters)
+
+
 def _breaker(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
     yield "breaker_state", _braces(model=model.id), _BREAKER_VALUES[model.breaker.state]
 
@@ -161,7 +188,10 @@ _PER_MODEL: Final = {
     "upstream_responses_total": _upstream,
     "throttled_total": _throttled,
     "retries_total": _retries,
+    "sampling_adjusted_total": _adjusted,
     "tokens_total": _tokens,
+    "cost_usd_total": _cost,
+    "cost_saved_usd_total": _saved,
     "breaker_state": _breaker,
 }
 _PER_GROUP: Final = {"lease_tokens": _lease, "limit_level_ratio": _level}

@@ -5,10 +5,13 @@ from __future__ import annotations
 from claudeops.policy.sketch import Sketch, bucket_of
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.counters import ModelCounters
+from claudeops.sidecar.edit import REMOVE
 from claudeops.sidecar.model import FALLBACK, PriceTable
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.usage import Usage
 
+_MEMBERS = {"effort": "output_config.effort"}
+"""Where an adjustment is not called as the member that it changes."""
 GONE = 499
 """The status under which a client that left is counted."""
 
@@ -23,6 +26,8 @@ def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "")
     counters.requests[key] = counters.requests.get(key, 0) + 1
     for name in call.adjusted:
         counters.adjusted[name] = counters.adjusted.get(name, 0) + 1
+        if call.edits.get(_MEMBERS.get(name, name)) == REMOVE:
+            counters.left_out[name] = counters.left_out.get(name, 0) + 1
     if call.tier == FALLBACK:
         runtime.fallback_requests += 1
     if reason == "" and call.attempts:

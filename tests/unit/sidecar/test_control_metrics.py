@@ -64,9 +64,20 @@ def busy() -> Scrape:
     fallback.upstream[200] = 2
     primary.throttles["RateLimited"] = 3
     primary.retries["429"] = 3
+    primary.adjusted.update({"temperature": 5, "thinking_blocks": 1})
+    primary.left_out["temperature"] = 3
+    fallback.warned["max_tokens"] = 2
+    primary.cost_usd, fallback.cost_usd, primary.cost_saved_usd = 1.5, 0.25, 0.75
     primary.tokens_input, fallback.tokens_input, primary.tokens_cache_read = 100, 20, 7
     for seconds in (0.004, 0.3, 1000.0):
-        for histogram in (primary.duration, primary.first_token, primary.queue_wait, primary.overhead):
+        for histogram in (
+            primary.duration,
+            primary.first_token,
+            primary.queue_wait,
+            primary.overhead,
+            primary.output_interval,
+            primary.estimate_error,
+        ):
             histogram.observe(seconds)
     model.group.limiter.see_level(INPUT, Sample(limit_per_s=10_000.0, remaining=60_000.0, sent_at=99.0), 100.0)
     lease = Lease(rates=Rates(requests=5.0, input_tokens=600.0, output_tokens=70.0))
@@ -96,9 +107,22 @@ def test_what_concerns_the_api_is_summed_over_the_tiers(busy: Scrape) -> None:
     assert samples[f'claudeops_retries_total{{model="{MODEL}",cause="429"}}'] == 3
     assert samples[f'claudeops_tokens_total{{model="{MODEL}",kind="input"}}'] == 120
     assert samples[f'claudeops_tokens_total{{model="{MODEL}",kind="cache_read"}}'] == 7
+    assert samples[f'claudeops_cost_usd_total{{model="{MODEL}"}}'] == 1.75
+    assert samples[f'claudeops_cost_saved_usd_total{{model="{MODEL}",by="cache"}}'] == 0.75
 
 
-@pytest.mark.parametrize("name", ["request_duration", "time_to_first_token", "queue_wait", "overhead"])
+def test_adjusted_parameters_are_counted_by_what_became_of_them(busy: Scrape) -> None:
+    found = {name: value for name, value in busy.samples().items() if name.startswith("claudeops_sampling_adjusted_total")}
+    prefix = f'claudeops_sampling_adjusted_total{{model="{MODEL}",parameter='
+    assert found == {
+        f'{prefix}"temperature",what="left_out"}}': 3,
+        f'{prefix}"temperature",what="clamped"}}': 2,
+        f'{prefix}"thinking_blocks",what="left_out"}}': 1,
+        f'{prefix}"max_tokens",what="warned"}}': 2,
+    }
+
+
+@pytest.mark.parametrize("name", ["request_duration", "time_to_first_token", "queue_wait", "overhead", "output_token_interval"])
 def test_histograms_are_cumulative_and_end_with_everything(busy: Scrape, name: str) -> None:
     samples = busy.samples()
     labels = f'workload="support/bot",model="{MODEL}",tier="primary"'

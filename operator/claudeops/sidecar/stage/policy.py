@@ -32,6 +32,10 @@ def policy(call: Call, runtime: Runtime) -> Answer | None:
         _take(call, result.edits)
     if result.names:
         call.adjusted += tuple(result.names)
+    if result.warnings and call.offered_to is None:  # once, however often it walks
+        warned = call.model.counters[call.tier].warned
+        for name in result.warnings:
+            warned[name] = warned.get(name, 0) + 1
     if call.tier == FALLBACK or not key[1]:
         fit_to_model(call, is_forced=is_forced, is_prefilled=is_prefilled)
     return None
