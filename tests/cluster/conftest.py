@@ -52,6 +52,11 @@ def end_for_good(layout: Layout) -> None:
     if init := find_init(layout):
         init.send(signal.SIGKILL)
     down(layout)
+    assert_gone(layout)
+
+
+def assert_gone(layout: Layout) -> None:
+    """Of the cluster there is no process, no file but what is kept, no mount and no control group."""
     assert find_by_command_line(str(layout.init_spec)) == []
     assert not layout.box.exists() and not layout.kubeconfig.exists()
     assert str(layout.box) not in Path("/proc/mounts").read_text()
