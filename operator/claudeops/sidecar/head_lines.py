@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from claudeops.sidecar.call import Call
+from claudeops.sidecar.failure import Failure
 from claudeops.wire.http1 import without_hop_lines, without_length
 
 EVENT_STREAM = b"text/event-stream"
@@ -38,9 +39,12 @@ def open_head(call: Call, head: bytes) -> tuple[bytes, bool]:
     return b"%b%btransfer-encoding: chunked\r\n\r\n" % (head, answer_lines(call)), True
 
 
-def never_again(head: bytes) -> bytes:
-    """The head of an answer that no repetition changes (a spend limit): it tells the SDKs so, whatever it told them before."""
-    return _RETRY_LINE.sub(b"", head) + b"\r\nx-should-retry: false"
+def failed_head(call: Call, failure: Failure) -> bytes:
+    """Head of the API's own refusal. A spend limit tells the SDKs that no repetition changes it, whatever it told them before."""
+    head = failure.head
+    if failure.is_spend:
+        head = _RETRY_LINE.sub(b"", head) + b"\r\nx-should-retry: false"
+    return whole_head(call, head, len(failure.body))
 
 
 def answer_lines(call: Call) -> bytes:

@@ -70,6 +70,12 @@ class Recovery:
         if breaker.state != before:
             self._breaker_changed()
 
+    def served(self, call: Call, now: float) -> None:
+        """The API has given its whole answer."""
+        if call.caller.kind == MESSAGES:
+            count_upstream(call, call.status)
+            self.model_succeeded(call.model, call.sent_at, now)
+
     def succeeded(self, call: Call, now: float) -> None:
         """The API serves this model."""
         if call.caller.kind == MESSAGES:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.answer import Answer, error_json
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import MESSAGES, MODELS, Caller
+from claudeops.sidecar.caller import MODELS, Caller
 from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure, failure_of_answer, failure_of_event
-from claudeops.sidecar.head_lines import EVENT_STREAM, never_again, open_head, whole_head
+from claudeops.sidecar.head_lines import EVENT_STREAM, failed_head, open_head, whole_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
-from claudeops.sidecar.settle import GONE, count_upstream, settle_answer, settle_input, settle_usage
+from claudeops.sidecar.settle import GONE, settle_answer, settle_input, settle_usage
 from claudeops.sidecar.usage import EventReader
 from claudeops.sidecar.wireformat import DecodeError, decode_message
 from claudeops.wire.http1 import LAST_CHUNK, RequestHead
@@ -285,10 +285,8 @@ class Relay(Call):
 
     def _succeed(self, now: float) -> None:
         pipeline = self.pipeline
-        if self.caller.kind == MESSAGES:
-            count_upstream(self, self.status)
         settle_usage(self, pipeline.runtime, now)
-        pipeline.recovery.succeeded(self, now)
+        pipeline.recovery.served(self, now)
         pipeline.admission.release(self, now)
         self._end(now)
 
@@ -313,8 +311,7 @@ class Relay(Call):
         if not failure.is_answer:
             answer = Answer("upstream", failure.message, status=self.status if self.status == TIMED_OUT else BAD_GATEWAY)
             return self.pipeline.refuse(self, answer)
-        head = never_again(failure.head) if failure.is_spend else failure.head
-        self.client.write_parts(whole_head(self, head, len(failure.body)), failure.body)
+        self.client.write_parts(failed_head(self, failure), failure.body)
         self._end(now)
 
     def _break(self, failure: Failure, now: float) -> None:

@@ -109,15 +109,16 @@ def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) 
     counters.duration.observe(duration_s)
     if first_s is not None:
         counters.first_token.observe(first_s)
+    window = runtime.window
     if call.queue_s:
         counters.queue_wait.observe(call.queue_s)
+        _add(window.queue_wait, bucket_of(call.queue_s))
     else:
         counters.queue_wait.counts[0] += 1
+        _add(window.queue_wait, 0)
     if call.attempts == 1 and not call.is_again:
         after_s = 0.0 if call.is_streamed else now - call.first_byte_at
         counters.overhead.observe(call.sent_at - call.arrived_at - call.queue_s + after_s)
-    window = runtime.window
-    _add(window.queue_wait, bucket_of(call.queue_s) if call.queue_s else 0)
     if call.status != 200:
         return
     bucket = bucket_of(duration_s)

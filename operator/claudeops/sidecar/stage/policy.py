@@ -29,16 +29,20 @@ def policy(call: Call, runtime: Runtime) -> Answer | None:
     if result.violation is not None:
         return Answer("policy", result.violation)
     if result.edits:
-        _take(call, result.edits)
-    if result.names:
-        call.adjusted += tuple(result.names)
-    if result.warnings and call.offered_to is None:  # once, however often it walks
-        warned = call.model.counters[call.tier].warned
-        for name in result.warnings:
-            warned[name] = warned.get(name, 0) + 1
+        _take(call, result)
+    if result.warnings:
+        _count_warnings(call, result.warnings)
     if call.tier == FALLBACK or not key[1]:
         fit_to_model(call, is_forced=is_forced, is_prefilled=is_prefilled)
     return None
+
+
+def _count_warnings(call: Call, names: list[str]) -> None:
+    if call.offered_to is not None:
+        return  # once, however often it walks
+    warned = call.model.counters[call.tier].warned
+    for name in names:
+        warned[name] = warned.get(name, 0) + 1
 
 
 def _parameters(asked: RequestJson, api_version: str | None, can_think: bool) -> Parameters:
@@ -70,10 +74,11 @@ def _adjust(key: Parameters, model: ModelRuntime, runtime: Runtime) -> Adjustmen
     return result
 
 
-def _take(call: Call, edits: dict[str, bytes]) -> None:
+def _take(call: Call, result: Adjustments) -> None:
+    call.adjusted += tuple(result.names)  # what has a name has an edit
     if call.caller.kind != COUNT_TOKENS:
-        call.edits.update(edits)
+        call.edits.update(result.edits)
         return
-    for name, value in edits.items():
+    for name, value in result.edits.items():
         if not value or name not in NOT_COUNTED:
             call.edits[name] = value
