@@ -78,6 +78,7 @@ def server(cluster: Cluster) -> Iterator[Server]:
     names = [f"crd/{plural}.claudeops.dev" for plural in PLURALS.values()]
     cluster.kubectl("wait", "--for=condition=Established", "--timeout=30s", *names)
     with contextlib.ExitStack() as stack:
+        stack.enter_context(_no_controller(cluster))
         stack.enter_context(cluster.namespace(NAMESPACE))
         proxy = stack.enter_context(subprocess.Popen(cluster.command("proxy", "--port=0"), stdout=subprocess.PIPE, text=True))
         stack.callback(proxy.terminate)
@@ -85,6 +86,24 @@ def server(cluster: Cluster) -> Iterator[Server]:
         found = re.search(r"127\.0\.0\.1:\d+", proxy.stdout.readline())
         assert found is not None
         yield Server(f"http://{found.group()}")
+
+
+@contextlib.contextmanager
+def _no_controller(cluster: Cluster) -> Iterator[None]:
+    """While another test's controller would write the status of what these tests store, it rests."""
+    deployment = ("-n", "claudeops-system", "deployment/claudeops-controller")
+    replicas = cluster.kubectl("get", *deployment, "--ignore-not-found", "-o", "jsonpath={.spec.replicas}")
+    if not int(replicas or 0):
+        yield
+        return
+    cluster.kubectl("scale", *deployment, "--replicas=0")
+    pods = ("-n", "claudeops-system", "-l", "app.kubernetes.io/name=claudeops-controller")
+    cluster.kubectl("wait", "--for=delete", "pod", *pods, "--timeout=60s", timeout_s=70)
+    try:
+        yield
+    finally:
+        cluster.kubectl("scale", *deployment, f"--replicas={replicas}")
+        cluster.kubectl("rollout", "status", *deployment, "--timeout=60s", timeout_s=70)
 
 
 @pytest.mark.parametrize("plural", sorted(PLURALS.values()))

@@ -29,6 +29,7 @@ SHORTENED = (
 def main() -> int:
     """Exit codes: 0 every step happened; 1 one did not, or something is missing; 130 interrupted."""
     arguments = _parse()
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job would ignore it
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     began_s = time.monotonic()
     screen = Screen(is_live=False if arguments.plain else None)
