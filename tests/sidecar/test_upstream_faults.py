@@ -9,6 +9,7 @@ from tests.sidecar.rig import PRIMARY, Client, Reply, Rig, ask, config, proxy, r
 
 from claudeops.proxyconfig import Retry, Timeouts
 from claudeops.sidecar.relay import Relay
+from claudeops.simulator import Simulator
 from claudeops.simulator.fault import Fault
 
 
@@ -209,8 +210,11 @@ def test_a_refused_key_is_a_503_that_is_not_worth_retrying() -> None:
     run(test)
 
 
-async def held_back(rig: Rig, client: Client) -> Relay:
-    """The request of this client, which the API has and will not answer: the test answers in its place."""
+async def held_back(api: Simulator, rig: Rig, *, is_streamed: bool = False) -> tuple[Client, Relay]:
+    """A client and its request, which the API has and will not answer: the test answers in its place. Later requests are answered."""
+    api.set_faults([Fault(kind="slow", delay_s=30)])
+    client = await rig.connect()
+    await client.send(json.dumps(ask(stream=True) if is_streamed else ask()).encode())
     await until(lambda: rig.runtime.in_flight == 1 and rig.pipeline.pool_counts()["busy"] == 1)
     (connection,) = [connection for connection in rig.pipeline.server.connections if connection.transit is not None]
     relay = connection.transit
@@ -218,17 +222,14 @@ async def held_back(rig: Rig, client: Client) -> Relay:
     assert relay.upstream is not None
     relay.upstream.abandon()
     relay.upstream = None
-    return relay
+    api.set_faults([])
+    return client, relay
 
 
 def test_a_redirect_is_passed_on_and_not_followed() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
-            api.set_faults([Fault(kind="slow", delay_s=30)])
-            client = await rig.connect()
-            await client.send(json.dumps(ask()).encode())
-            relay = await held_back(rig, client)
-            api.set_faults([])
+            client, relay = await held_back(api, rig)
             relay.response(
                 307, b"HTTP/1.1 307 Temporary Redirect\r\nlocation: %b/v1/messages\r\ncontent-length: 0" % api.url.encode(), b"", True
             )
@@ -243,11 +244,7 @@ def test_a_redirect_is_passed_on_and_not_followed() -> None:
 def test_what_the_api_wishes_to_be_retried_is_retried() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
-            api.set_faults([Fault(kind="slow", delay_s=30)])
-            client = await rig.connect()
-            await client.send(json.dumps(ask()).encode())
-            relay = await held_back(rig, client)
-            api.set_faults([])
+            client, relay = await held_back(api, rig)
             relay.response(400, b"HTTP/1.1 400 Bad Request\r\nx-should-retry: true\r\ncontent-length: 2", b"{}", True)
             assert (await client.read()).status == 200
             assert rig.runtime.models[PRIMARY].counters[0].retries == {"400": 1}
@@ -259,10 +256,7 @@ def test_what_the_api_wishes_to_be_retried_is_retried() -> None:
 def test_a_spend_limit_is_passed_on_and_the_sdks_are_told_not_to_retry() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
-            api.set_faults([Fault(kind="slow", delay_s=30)])
-            client = await rig.connect()
-            await client.send(json.dumps(ask()).encode())
-            relay = await held_back(rig, client)
+            client, relay = await held_back(api, rig)
             error = {"type": "rate_limit_error", "message": "spent", "details": {"error_code": "enforced_spend_limit_reached"}}
             body = json.dumps({"type": "error", "error": error}).encode()
             head = b"HTTP/1.1 429 Too Many Requests\r\nx-should-retry: true\r\nrequest-id: req_1\r\ncontent-length: %d" % len(body)
@@ -280,10 +274,7 @@ def test_a_spend_limit_is_passed_on_and_the_sdks_are_told_not_to_retry() -> None
 def test_a_stream_that_breaks_off_inside_an_event_has_its_error_event_apart(line_end: bytes) -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
-            api.set_faults([Fault(kind="slow", delay_s=30)])
-            client = await rig.connect()
-            await client.send(json.dumps(ask(stream=True)).encode())
-            relay = await held_back(rig, client)
+            client, relay = await held_back(api, rig, is_streamed=True)
             head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
             whole = b"event: content_block_start\ndata: {}\n\n".replace(b"\n", line_end)
             relay.response(200, head, whole + b"event: content_block_delta", False)
@@ -299,10 +290,7 @@ def test_a_stream_that_breaks_off_inside_an_event_has_its_error_event_apart(line
 def test_a_stream_without_its_last_blank_line_is_whole() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
-            api.set_faults([Fault(kind="slow", delay_s=30)])
-            client = await rig.connect()
-            await client.send(json.dumps(ask(stream=True)).encode())
-            relay = await held_back(rig, client)
+            client, relay = await held_back(api, rig, is_streamed=True)
             head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
             relay.response(200, head, b"event: content_block_start\ndata: {}\n\n", False)
             relay.more(b"event: message_stop\ndata: {}", True)

@@ -17,8 +17,6 @@ from claudeops.controller.process import ControllerOptions, run_controller
 from claudeops.errors import InvalidResource
 from claudeops.fleet import FleetSettings, parse_settings
 
-HELP = "reconcile ClaudeWorkloads and share quotas out to their proxies"
-
 FIGURES_INTERVAL: Final = "figures_interval_s"
 """Figures of one object are written to its status at most once in this time."""
 

@@ -17,7 +17,6 @@ from claudeops.controller.kube import connect
 from claudeops.controller.mirror import WorkloadMirror
 from claudeops.translate.proxy_container import InjectionSettings
 
-HELP = "serve the webhook that puts the proxy beside labelled pods"
 CERTIFICATE_CHECK_S: Final = 5.0
 
 logger = logging.getLogger(__name__)

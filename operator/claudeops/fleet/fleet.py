@@ -260,7 +260,7 @@ class Fleet:
         if old is not None:
             self._remove(old)
         first = _older(report)
-        proxy = Proxy(report.instance, report.workload, first_seen_at=now, seen_at=now, last=first)
+        proxy = Proxy(report.instance, report.workload, seen_at=now, last=first)
         proxy.version = 0 if old is None else old.version
         self._proxies[report.instance] = proxy
         workload = self._workloads.get(report.workload)

@@ -70,7 +70,6 @@ class Proxy:
 
     instance: str
     workload: WorkloadKey
-    first_seen_at: float
     seen_at: float
     last: Report
     meters: dict[str, DemandMeter] = field(default_factory=dict)

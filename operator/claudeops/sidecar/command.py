@@ -8,7 +8,6 @@ from typing import Final
 
 from claudeops.errors import InvalidResource
 
-HELP: Final = "proxy one pod's calls to the Claude API"
 FLAGS: Final = {
     "config": ("CLAUDEOPS_CONFIG", "/etc/claudeops/config/proxy.json", "PATH", "configuration document; may appear later"),
     "key-file": ("CLAUDEOPS_KEY_FILE", "/etc/claudeops/key/api-key", "PATH", "file that holds the API key; may appear later"),

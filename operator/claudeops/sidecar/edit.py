@@ -6,7 +6,6 @@ from claudeops.sidecar.wireformat import DecodeError, Raw, decode_members, encod
 
 REMOVE = b""
 """Leave the member out."""
-CACHE_CONTROL = "cache_control"
 
 
 def edited(body: bytes, edits: dict[str, bytes]) -> bytes:

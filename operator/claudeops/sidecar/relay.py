@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 
 HOLD_MAX_BYTES = 262_144
 HOLD_HEAD_S = 1.0
+# How often a running stream tells the limiter what it has produced.
 FLUSH_S = 0.25
-"""How often a running stream tells the limiter what it has produced."""
 BAD_GATEWAY = 502
 
 

@@ -3,7 +3,7 @@
 The seam between the request path and the control side (configuration files, exchange, metrics, admin, drain):
 
 * the control side calls ``apply_config``, ``apply_assignment``, ``set_key``, ``start_drain``, ``take_window``, and reads counters;
-* the request path calls ``on_urgent(reason)`` when the controller should hear of something at once;
+* the request path calls ``on_urgent(reason)`` (``429``, ``limit``, ``queue``, ``breaker``) when the controller should hear of it at once;
 * ``on_change()`` and ``on_room()`` are the request path's own: parked requests walk again, or try their limiter again.
 
 Everything runs on one event loop thread; nothing here blocks or waits.
@@ -35,8 +35,6 @@ from claudeops.sidecar.target import Target, target_of
 DEFAULT_GROUP = "default"
 ORGANIZATIONS_MAX = 8
 NO_MAX_IN_FLIGHT = 1_000_000
-URGENT = ("429", "limit", "queue", "breaker")
-"""The reasons ``on_urgent`` is called with."""
 
 
 def _nothing() -> None:

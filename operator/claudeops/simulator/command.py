@@ -19,9 +19,6 @@ from claudeops.simulator.server import Simulator
 NO_TIER = "none"
 
 
-HELP = "serve a strict Claude API with real rate limits, for tests and demos"
-
-
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the flags of ``claudeops simulate``."""
     _add_listener(parser)
