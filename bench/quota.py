@@ -24,9 +24,9 @@ import msgspec
 from bench.machine import free_port, running, wait_for_port
 from bench.result import record
 from bench.subject import Subject, our_proxy
-from claudeops.controller.certificates import issue_authority, issue_serving
 from claudeops.exchange import PATH, TOKEN_AUDIENCE
 from claudeops.fleet import Denied, ExchangeHooks, ExchangeServer, Fleet, Identity
+from claudeops.fleet.certificates import issue_authority, issue_serving
 from claudeops.proxyconfig import BreakerPolicy, Connections, ControllerAddress, ModelChoice, ProxyConfig, Rates, Upstream, WorkloadKey
 from claudeops.translate.terms import QuotaTerms, WorkloadTerms
 

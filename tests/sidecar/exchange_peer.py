@@ -12,8 +12,8 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
-from claudeops.controller.certificates import issue_authority, issue_serving
 from claudeops.exchange import Report, decode_report
+from claudeops.fleet.certificates import issue_authority, issue_serving
 
 SERVER_NAME = "claudeops-exchange.claudeops-system.svc"
 Answer = bytes | tuple[int, bytes] | None

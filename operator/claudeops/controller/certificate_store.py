@@ -11,10 +11,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Final
 
-from claudeops.controller.certificates import Authority, Pair, rotate
 from claudeops.controller.kind import MUTATING_WEBHOOK, SECRET, Object, Ref
 from claudeops.controller.kube import Kube
 from claudeops.errors import NotFound
+from claudeops.fleet.certificates import Authority, Pair, rotate
 
 logger = logging.getLogger(__name__)
 

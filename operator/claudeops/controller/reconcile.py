@@ -13,15 +13,15 @@ from claudeops.controller.cache import ObjectCache
 from claudeops.controller.figure import INTERVAL_S
 from claudeops.controller.kind import CONFIG_MAP, NAMESPACE, POD, PROFILE, QUOTA, WORKLOAD, Object, Ref
 from claudeops.controller.kube import Kube
-from claudeops.controller.quota_status import QuotaFacts, quota_status, with_seen_organization
 from claudeops.controller.resolve import Resolution, Sources, resolve
 from claudeops.controller.scaler import Scaler
 from claudeops.controller.scaling import Target
 from claudeops.controller.snapshot import MANAGER, has_sidecar, is_live, profile_name, quota_name
-from claudeops.controller.status import Problem, WorkloadFacts, workload_status
 from claudeops.controller.writer import StatusWriter
 from claudeops.errors import ClusterError, Forbidden, InvalidResource, NotFound, Unreachable
 from claudeops.fleet import Fleet
+from claudeops.fleet.quota_status import QuotaFacts, quota_status, with_seen_organization
+from claudeops.fleet.workload_status import Problem, WorkloadFacts, workload_status
 from claudeops.proxyconfig import ControllerAddress, ProxyConfig, WorkloadKey
 from claudeops.translate import check_quota, quota_terms
 from claudeops.translate.naming import WORKLOAD_LABEL, config_map_name

@@ -9,8 +9,8 @@ import msgspec
 
 from claudeops.api import ClaudeQuota, ClaudeWorkload, SamplingProfile, parse_profile, parse_quota, parse_workload
 from claudeops.controller.kind import Object
-from claudeops.controller.status import Problem
 from claudeops.errors import InvalidResource
+from claudeops.fleet.workload_status import Problem
 from claudeops.proxyconfig import ControllerAddress, ProxyConfig, decode_config, encode_config
 from claudeops.translate import (
     Finding,

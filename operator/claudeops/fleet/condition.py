@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, TypeAlias
 
-from claudeops.controller.kind import Object
-
+Object: TypeAlias = dict[str, Any]
+"""An object of Kubernetes, or a part of one, as decoded JSON."""
 Truth = Literal["True", "False", "Unknown"]
 
 

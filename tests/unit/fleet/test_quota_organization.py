@@ -5,7 +5,7 @@ from __future__ import annotations
 from tests.unit.api.objects import changed
 
 from claudeops.api import parse_quota
-from claudeops.controller.quota_status import with_seen_organization
+from claudeops.fleet.quota_status import with_seen_organization
 from claudeops.translate import quota_terms
 
 TERMS = quota_terms(parse_quota(changed("ClaudeQuota", {})))

@@ -8,9 +8,8 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from claudeops.api import ClaudeWorkload
-from claudeops.controller.condition import Condition, Truth, render_conditions, truth
-from claudeops.controller.figure import format_duration, round_figure
-from claudeops.controller.kind import Object
+from claudeops.fleet.condition import Condition, Object, Truth, render_conditions, truth
+from claudeops.fleet.rounding import format_duration, round_figure
 from claudeops.fleet.views import BreakerView, WorkloadView
 from claudeops.translate import effective
 from claudeops.translate.naming import pod_selector

@@ -9,9 +9,9 @@ import pytest
 
 from claudeops.api import parse_workload
 from claudeops.api.status import QuotaStatus, WorkloadStatus
-from claudeops.controller.quota_status import QuotaFacts, quota_status
-from claudeops.controller.status import Problem, WorkloadFacts, workload_status
+from claudeops.fleet.quota_status import QuotaFacts, quota_status
 from claudeops.fleet.views import BreakerView, GroupRates, GroupView, ObservedView, QuotaView, SloView, WorkloadView
+from claudeops.fleet.workload_status import Problem, WorkloadFacts, workload_status
 
 NOW = datetime(2026, 11, 22, 18, 0, tzinfo=UTC)
 ITEM: dict[str, Any] = {

@@ -7,11 +7,10 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
-from claudeops.controller.condition import Condition, render_conditions, truth
-from claudeops.controller.figure import round_figure
-from claudeops.controller.kind import Object
-from claudeops.controller.status import Problem
+from claudeops.fleet.condition import Condition, Object, render_conditions, truth
+from claudeops.fleet.rounding import round_figure
 from claudeops.fleet.views import GroupView, QuotaView
+from claudeops.fleet.workload_status import Problem
 from claudeops.translate import QuotaTerms
 
 _DIMENSIONS: Final = {"requests": "Requests", "inputTokens": "InputTokens", "outputTokens": "OutputTokens"}
