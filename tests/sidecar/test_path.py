@@ -30,7 +30,7 @@ def test_a_json_request_goes_through_with_its_bytes_unchanged() -> None:
             assert "request-id" in reply.headers
             counters = rig.runtime.models[PRIMARY].counters[0]
             assert counters.requests == {(200, ""): 1}
-            assert counters.tokens_output == reply.json["usage"]["output_tokens"]
+            assert rig.runtime.models[PRIMARY].used.standard.output == reply.json["usage"]["output_tokens"]
             assert rig.runtime.in_flight == 0
 
     run(test)
@@ -46,7 +46,7 @@ def test_a_stream_goes_through_event_by_event() -> None:
             assert names[-2:] == ["message_delta", "message_stop"]
             output = [data["usage"]["output_tokens"] for name, data in reply.events if name == "message_delta"][-1]
             counters = rig.runtime.models[PRIMARY].counters[0]
-            assert counters.tokens_output == output
+            assert rig.runtime.models[PRIMARY].used.standard.output == output
             assert rig.runtime.in_flight == 0
 
     run(test)

@@ -96,7 +96,7 @@ def test_mode_always_marks_the_static_prefix_and_never_more_than_four() -> None:
                 assert api.requests()[0].cache_control_count == 1
             reply = await rig.call(ask(system=LONG))
             assert reply.json["usage"]["cache_read_input_tokens"] > 1000
-            assert rig.runtime.models[PRIMARY].counters[0].tokens_cache_read > 1000
+            assert rig.runtime.models[PRIMARY].used.standard.cache_read > 1000
             mark = {"type": "ephemeral"}
             blocks = [{"type": "text", "text": str(n), "cache_control": mark} for n in range(4)]
             reply = await rig.call(ask(system=LONG, messages=[{"role": "user", "content": blocks}]))

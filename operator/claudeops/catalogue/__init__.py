@@ -9,6 +9,6 @@ The module is light on purpose (no YAML, no pydantic): the data plane imports it
 """
 
 from claudeops.catalogue.lookup import Catalogue, load_catalogue
-from claudeops.catalogue.model import Model, ParameterRule, Prices, RateLimits, SamplingRule, ThinkingRule
+from claudeops.catalogue.model import Model, ParameterRule, PriceRules, Prices, RateLimits, SamplingRule, ThinkingRule
 
-__all__ = ["Catalogue", "Model", "ParameterRule", "Prices", "RateLimits", "SamplingRule", "ThinkingRule", "load_catalogue"]
+__all__ = ["Catalogue", "Model", "ParameterRule", "PriceRules", "Prices", "RateLimits", "SamplingRule", "ThinkingRule", "load_catalogue"]

@@ -5,15 +5,18 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from datetime import date
+from decimal import Decimal
 from functools import cache
 from types import MappingProxyType
 
 import msgspec
 
 from claudeops.catalogue.model import (
+    BatchLimits,
     EffortLevel,
     ImageTier,
     Model,
+    PriceRules,
     RateLimitGroup,
     RateLimits,
     Record,
@@ -26,19 +29,21 @@ EFFORT_LEVELS: tuple[EffortLevel, ...] = ("low", "medium", "high", "xhigh", "max
 """All effort levels, weakest first."""
 
 
-class _CountTokens(Record, frozen=True):
+class _Pool(Record, frozen=True):
     rpm: int
 
 
 class _Tier(Record, frozen=True):
     monthly_spend_cap_usd: int
     groups: dict[str, RateLimits]
-    count_tokens: _CountTokens
+    batches: BatchLimits
+    count_tokens: _Pool
 
 
 class _RateLimitTables(Record, frozen=True):
     groups: dict[str, RateLimitGroup]
     tiers: dict[str, _Tier]
+    files_api: _Pool
 
 
 class _ThinkingBudget(Record, frozen=True):
@@ -48,6 +53,14 @@ class _ThinkingBudget(Record, frozen=True):
 class _Retired(Record, frozen=True):
     retired_at: date
     ids: tuple[str, ...]
+
+
+class _WebSearch(Record, frozen=True):
+    usd_per_1000: Decimal = msgspec.field(name="usdPer1000")
+
+
+class _ServerTools(Record, frozen=True):
+    web_search: _WebSearch
 
 
 class _Document(Record, frozen=True):
@@ -63,6 +76,8 @@ class _Document(Record, frozen=True):
     tokenizers: dict[str, Tokenizer]
     models: tuple[Model, ...]
     retired: tuple[_Retired, ...]
+    multipliers: PriceRules
+    server_tools: _ServerTools
     rate_limits: _RateLimitTables
 
 
@@ -72,12 +87,15 @@ class Catalogue:
     Names of rules, tokenizers and image tiers come from a ``Model`` and always resolve; a foreign one is a KeyError.
     """
 
-    __slots__ = ("_by_name", "_document", "_retired_on", "groups", "models")
+    __slots__ = ("_by_name", "_document", "_retired_on", "groups", "models", "price_rules")
 
     def __init__(self, document: _Document) -> None:
         self._document = document
         self.models: tuple[Model, ...] = document.models
         self.groups: Mapping[str, RateLimitGroup] = MappingProxyType(document.rate_limits.groups)
+        self.price_rules = msgspec.structs.replace(
+            document.multipliers, web_search_usd_per_1000=document.server_tools.web_search.usd_per_1000
+        )
         self._by_name = {name: model for model in document.models for name in (model.id, *model.aliases)}
         self._retired_on = {name: batch.retired_at for batch in document.retired for name in batch.ids}
 
@@ -122,6 +140,21 @@ class Catalogue:
         """Requests a minute of the separate ``count_tokens`` pool; None for a tier without published limits."""
         found = self._document.rate_limits.tiers.get(tier.lower())
         return None if found is None else found.count_tokens.rpm
+
+    def batch_limits(self, tier: str) -> BatchLimits | None:
+        """The limits of the Message Batches API; None for a tier without published limits."""
+        found = self._document.rate_limits.tiers.get(tier.lower())
+        return None if found is None else found.batches
+
+    @property
+    def files_limit(self) -> int:
+        """Requests a minute of the Files API, about; the same in every tier."""
+        return self._document.rate_limits.files_api.rpm
+
+    def monthly_spend_cap_usd(self, tier: str) -> int | None:
+        """What an organisation of this tier may spend in a calendar month (UTC); None for a tier without a published cap."""
+        found = self._document.rate_limits.tiers.get(tier.lower())
+        return None if found is None else found.monthly_spend_cap_usd
 
     def sampling_rule(self, sampling_class: str, api_version: str) -> SamplingRule:
         """What a class of models accepts under one ``anthropic-version``; KeyError when either is unknown."""

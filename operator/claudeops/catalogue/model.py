@@ -82,6 +82,15 @@ class Prices(Record, frozen=True):
     batch_output: Decimal | None
 
 
+class PriceRules(Record, frozen=True):
+    """Factors on every token category, and what server tools cost beside the tokens."""
+
+    batch: Decimal
+    fast: Decimal
+    inference_geo_us: Decimal
+    web_search_usd_per_1000: Decimal = Decimal(0)
+
+
 class LongContext(Record, frozen=True):
     """Prompts strictly longer than ``threshold_tokens`` pay ``prices`` on every category of the whole request."""
 
@@ -177,3 +186,11 @@ class RateLimits(msgspec.Struct, frozen=True):
     requests_per_minute: int = msgspec.field(name="rpm")
     input_tokens_per_minute: int = msgspec.field(name="itpm")
     output_tokens_per_minute: int = msgspec.field(name="otpm")
+
+
+class BatchLimits(Record, frozen=True):
+    """Limits of the Message Batches API in one tier: requests to it a minute, items that wait in all batches, items in one batch."""
+
+    requests_per_minute: int = msgspec.field(name="rpm")
+    queued_requests: int
+    requests_per_batch: int

@@ -11,6 +11,7 @@ from claudeops.policy.sketch import Sketch
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 FINE_SECONDS = (0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
+SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 RATIOS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.5, 2.0)
 
 
@@ -30,12 +31,11 @@ class Histogram:
 
 
 class ModelCounters:
-    """All series of one (model, tier). Token kinds: input (uncached), output, cache reads, cache writes of 5 minutes and of 1 hour."""
+    """The series of one (model, tier). What was used of the model is in its :class:`~claudeops.sidecar.ledger.Used`."""
 
     __slots__ = (
         "adjusted",
-        "cost_saved_usd",
-        "cost_usd",
+        "context_used",
         "duration",
         "estimate_error",
         "first_token",
@@ -48,11 +48,6 @@ class ModelCounters:
         "retry_after_s",
         "throttles",
         "throttles_above_level",
-        "tokens_cache_read",
-        "tokens_input",
-        "tokens_output",
-        "tokens_write_1h",
-        "tokens_write_5m",
         "upstream",
         "warned",
     )
@@ -75,9 +70,6 @@ class ModelCounters:
         """Parameter → those of ``adjusted`` in which it was left out."""
         self.warned: dict[str, int] = {}
         """Parameter → requests that passed although it is out of the profile's bounds (onViolation: Warn)."""
-        self.tokens_input = self.tokens_output = self.tokens_cache_read = self.tokens_write_5m = self.tokens_write_1h = 0
-        self.cost_usd = 0.0
-        self.cost_saved_usd = 0.0
         self.duration = Histogram(SECONDS)
         self.first_token = Histogram(SECONDS)
         self.output_interval = Histogram(FINE_SECONDS + SECONDS[1:12])
@@ -85,6 +77,8 @@ class ModelCounters:
         self.overhead = Histogram(FINE_SECONDS)
         self.estimate_error = Histogram(RATIOS)
         """Estimated over real input tokens."""
+        self.context_used = Histogram(SHARES)
+        """Prompt tokens over the model's context window."""
 
 
 class GroupCounters:

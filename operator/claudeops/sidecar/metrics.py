@@ -49,13 +49,6 @@ _HISTOGRAMS: Final = {
     "overhead_seconds": "overhead",
 }
 _ALWAYS_LEFT_OUT: Final = frozenset({"prefill", "thinking_blocks", "cache_control"})
-_TOKEN_KINDS: Final = {
-    "input": "tokens_input",
-    "output": "tokens_output",
-    "cache_read": "tokens_cache_read",
-    "cache_write_5m": "tokens_write_5m",
-    "cache_write_1h": "tokens_write_1h",
-}
 _BREAKER_VALUES: Final = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 Sample = tuple[str, str, float]
 """Name with suffix, labels in braces or "", value."""
@@ -138,8 +131,8 @@ def _retries(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
 
 
 def _tokens(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
-    for kind, field in _TOKEN_KINDS.items():
-        yield "tokens_total", _braces(model=model.id, kind=kind), sum(getattr(counters, field) for counters in model.counters)
+    for kind, count in model.used.tokens()._asdict().items():
+        yield "tokens_total", _braces(model=model.id, kind=kind), count
 
 
 def _adjusted(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
@@ -154,11 +147,11 @@ def _adjusted(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
 
 
 def _cost(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
-    yield "cost_usd_total", _braces(model=model.id), sum(counters.cost_usd for counters in model.counters)
+    yield "cost_usd_total", _braces(model=model.id), sum(model.used.cost_pico().values()) / 1e12
 
 
 def _saved(model: ModelRuntime, _workload: str) -> Iterator[Sample]:
-    yield "cost_saved_usd_total", _braces(model=model.id, by="cache"), sum(counters.cost_saved_usd for counters in model.counters)
+    yield "cost_saved_usd_total", _braces(model=model.id, by="cache"), model.used.saved_pico() / 1e12
 
 
 def _breaker(model: ModelRuntime, _workload: str) -> Iterator[Sample]:

@@ -2,29 +2,17 @@
 
 from __future__ import annotations
 
-from claudeops.catalogue import Model, Prices
+from claudeops.catalogue import Model
 from claudeops.policy.breaker import Breaker, BreakerParameters
 from claudeops.policy.estimate import TokenRatio
 from claudeops.policy.sampling import Adjustments, SamplingPolicy
 from claudeops.sidecar.counters import ModelCounters
 from claudeops.sidecar.group import GroupRuntime
+from claudeops.sidecar.ledger import Used
 
 TIERS = ("primary", "fallback")
 PRIMARY = 0
 FALLBACK = 1
-
-
-class PriceTable:
-    """USD per token of one model, as floats: metrics, not invoices."""
-
-    __slots__ = ("input", "output", "read", "write_1h", "write_5m")
-
-    def __init__(self, prices: Prices) -> None:
-        self.input = float(prices.input) / 1e6
-        self.output = float(prices.output) / 1e6
-        self.write_5m = float(prices.cache_write_5m) / 1e6
-        self.write_1h = float(prices.cache_write_1h) / 1e6
-        self.read = float(prices.cache_read) / 1e6
 
 
 class ModelRuntime:
@@ -39,19 +27,18 @@ class ModelRuntime:
         "group",
         "id",
         "is_flipped",
-        "long_prices",
         "long_tokens",
         "may_probe",
         "model",
         "policies",
-        "prices",
         "probed_at",
         "quoted_id",
         "stream_tokens_per_byte",
         "tokens_per_byte",
+        "used",
     )
 
-    def __init__(self, model: Model, group: GroupRuntime, breaker: BreakerParameters, now: float) -> None:
+    def __init__(self, model: Model, group: GroupRuntime, used: Used, breaker: BreakerParameters, now: float) -> None:
         self.id = model.id
         self.model = model
         self.group = group
@@ -68,11 +55,9 @@ class ModelRuntime:
         self.tokens_per_byte = TokenRatio(0.25 if model.tokenizer == "old" else 0.32)
         self.stream_tokens_per_byte = TokenRatio(0.02)
         """Output tokens per byte of an event stream: what a running stream is taken to have produced."""
-        self.prices = PriceTable(model.prices)
-        long = model.long_context
-        self.long_prices = self.prices if long is None else PriceTable(long.prices)
-        """Of prompts of more than ``long_tokens``."""
-        self.long_tokens = model.context_tokens if long is None else long.threshold_tokens
+        self.used = used
+        self.long_tokens = model.context_tokens if model.long_context is None else model.long_context.threshold_tokens
+        """Longer prompts are booked at the long-prompt prices."""
         self.context_tokens = model.context_tokens
         self.adjustments: dict[tuple[object, ...], Adjustments] = {}
         """By everything that a request's adjustments depend on: an application sends few different combinations."""

@@ -17,8 +17,7 @@ from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failu
 from claudeops.sidecar.head_lines import EVENT_STREAM, failed_head, open_head, whole_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
 from claudeops.sidecar.settle import GONE, settle_answer, settle_input, settle_usage
-from claudeops.sidecar.usage import EventReader
-from claudeops.sidecar.wireformat import DecodeError, decode_message
+from claudeops.sidecar.usage import EventReader, read_answer
 from claudeops.wire.http1 import LAST_CHUNK, RequestHead
 from claudeops.wire.pool import Opening
 from claudeops.wire.server import ServerConnection
@@ -99,7 +98,10 @@ class Relay(Call):
             rest = reader.rest()
             if reader.is_finished:
                 return self._finish_stream(rest, now)
-        self._fail(Failure(NO_CONNECTION if is_unreachable else BAD_GATEWAY, reason, is_counted=self._is_counted()), now)
+        is_counted = self._is_counted()
+        if is_counted:
+            self._guess_usage(now)
+        self._fail(Failure(NO_CONNECTION if is_unreachable else BAD_GATEWAY, reason, is_counted=is_counted), now)
 
     # -- from the client and the sweep
 
@@ -186,13 +188,7 @@ class Relay(Call):
 
     def _read_usage(self, body: bytes) -> bool:
         """False if the body is not JSON."""
-        try:
-            seen = decode_message(body).usage
-        except DecodeError:
-            return False
-        if seen is not None:
-            self.usage.update(seen)
-        return True
+        return read_answer(self.usage, body)
 
     # -- streams
 
@@ -356,10 +352,10 @@ class Relay(Call):
         usage = self.usage
         if self.is_streamed:
             self._flush(now)
-            usage.output = max(usage.output, int(self.produced))
+            usage.guess(int(self.produced))
         else:
             limit = self.asked.max_tokens or self.model.model.max_output_tokens
-            usage.output = int(min(limit, (now - self.sent_at) * self.group.limiter.gate.slot_rate))
+            usage.guess(int(min(limit, (now - self.sent_at) * self.group.limiter.gate.slot_rate)))
 
     def _cancel_hold(self) -> None:
         if self.hold_timer is not None:

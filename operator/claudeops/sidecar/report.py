@@ -153,6 +153,10 @@ def count_up(runtime: Runtime, now: float) -> Counts:
                 counts[(name, field)] = getattr(group.counters, field)
     for name, model in runtime.models.items():
         _count_model(counts, name, model)
+    for used in runtime.ledger.values():
+        tokens = used.tokens()
+        counts[("cache_read",)] += tokens.cache_read
+        counts[("cacheable",)] += tokens.prompt
     return counts
 
 
@@ -165,8 +169,6 @@ _GROUP_FIELDS: Final = (
 def _count_model(counts: Counts, name: str, model: ModelRuntime) -> None:
     for tier in model.counters:
         counts[("requests",)] += sum(tier.requests.values())
-        counts[("cache_read",)] += tier.tokens_cache_read
-        counts[("cacheable",)] += tier.tokens_input + tier.tokens_cache_read + tier.tokens_write_5m + tier.tokens_write_1h
         for status, count in tier.upstream.items():
             counts[("code", name, str(status))] = counts.get(("code", name, str(status)), 0) + count
         for cause, count in tier.throttles.items():

@@ -28,6 +28,7 @@ from claudeops.proxyconfig import ProxyConfig
 from claudeops.proxyconfig import Rates as ConfigRates
 from claudeops.sidecar.counters import Window
 from claudeops.sidecar.group import COUNT_TOKENS, OTHER, UNLIMITED, GroupRuntime
+from claudeops.sidecar.ledger import UNKNOWN, Used
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.sticky import StickySessions
 from claudeops.sidecar.target import Target, target_of
@@ -61,6 +62,7 @@ class Runtime:
         "is_choice_open",
         "is_draining",
         "key",
+        "ledger",
         "max_in_flight",
         "models",
         "on_change",
@@ -106,6 +108,8 @@ class Runtime:
         self.breaker_parameters = BreakerParameters()
         self.groups: dict[str, GroupRuntime] = {}
         self.models: dict[str, ModelRuntime] = {}
+        self.ledger: dict[str, Used] = {}
+        """What was used, by the id of the model that served; names that the catalogue does not know are one entry."""
         self.primary: ModelRuntime | None = None
         self.tiers: tuple[ModelRuntime, ...] = ()
         """``model.name``, then the fallbacks."""
@@ -225,10 +229,19 @@ class Runtime:
         found = self.models.get(model.id)
         if found is None:
             group = self.group(model.rate_limit_group or DEFAULT_GROUP, now)
-            found = ModelRuntime(model, group, self.breaker_parameters, now)
+            found = ModelRuntime(model, group, self.used_by(model.id), self.breaker_parameters, now)
             self.models[model.id] = found
             if self.assignment is not None:
                 self._apply_flips(self.assignment)
+        return found
+
+    def used_by(self, name: str) -> Used:
+        """The account of the model that an answer names, asked for or not."""
+        model = self.catalogue.model(name)
+        key = UNKNOWN if model is None else model.id
+        found = self.ledger.get(key)
+        if found is None:
+            found = self.ledger[key] = Used(model, self.catalogue.price_rules)
         return found
 
     def group(self, name: str, now: float) -> GroupRuntime:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from claudeops.policy.sketch import Sketch, bucket_of
+from claudeops.sidecar.booking import book, context_tokens, is_plain
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.counters import ModelCounters
 from claudeops.sidecar.edit import REMOVE
-from claudeops.sidecar.model import FALLBACK, PriceTable
+from claudeops.sidecar.model import FALLBACK
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.usage import Usage
 
 _MEMBERS = {"effort": "output_config.effort"}
 """Where an adjustment is not called as the member that it changes."""
@@ -46,6 +46,8 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
     limiter = group.limiter
     used = group.counters
     used.used_requests += 1
+    if not group.is_auxiliary:
+        _count_tokens(call, runtime, now)
     if usage.is_known:
         uncached = usage.uncached
         if uncached != call.estimated_input:
@@ -53,7 +55,6 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
             call.estimated_input = uncached
         used.used_input += uncached
         used.used_output += usage.output
-        _learn(call, runtime, uncached, now)
     else:
         used.used_input += call.estimated_input
         used.used_output += call.produced
@@ -75,32 +76,29 @@ def settle_input(call: Call, now: float) -> None:
         call.estimated_input = uncached
 
 
-def _learn(call: Call, runtime: Runtime, uncached: int, now: float) -> None:
+def _count_tokens(call: Call, runtime: Runtime, now: float) -> None:
+    """Learn from what the API counted, and book it."""
     model, usage = call.model, call.usage
     counters = model.counters[call.tier]
-    total = uncached + usage.cache_read
-    if total and call.estimated_total:
-        counters.estimate_error.observe(call.estimated_total / total)
-        model.tokens_per_byte.learn(total, len(call.request[1]))
-    counters.tokens_input += usage.input
-    counters.tokens_output += usage.output
-    counters.tokens_cache_read += usage.cache_read
-    counters.tokens_write_5m += usage.write_5m
-    counters.tokens_write_1h += usage.write_1h
-    _cost(model.prices if total <= model.long_tokens else model.long_prices, counters, usage)
-    if call.prefix:
+    first = usage.first_prompt
+    if first and call.estimated_total:
+        counters.estimate_error.observe(call.estimated_total / first)
+        model.tokens_per_byte.learn(first, len(call.request[1]))
+    if is_plain(call):
+        prompt = usage.input + usage.write_5m + usage.write_1h + usage.cache_read
+        account = model.used.standard if prompt <= model.long_tokens else model.used.long
+        account.input += usage.input
+        account.output += usage.output
+        account.cache_read += usage.cache_read
+        account.write_5m += usage.write_5m
+        account.write_1h += usage.write_1h
+    else:
+        prompt = context_tokens(usage)
+        book(call, runtime)
+    if prompt:
+        counters.context_used.observe(prompt / model.context_tokens)
+    if call.prefix and usage.is_known:
         runtime.prefixes.see(call.prefix, float(usage.cache_read or usage.write_5m + usage.write_1h), now)
-
-
-def _cost(prices: PriceTable, counters: ModelCounters, usage: Usage) -> None:
-    counters.cost_usd += (
-        usage.input * prices.input
-        + usage.output * prices.output
-        + usage.cache_read * prices.read
-        + usage.write_5m * prices.write_5m
-        + usage.write_1h * prices.write_1h
-    )
-    counters.cost_saved_usd += usage.cache_read * (prices.input - prices.read)
 
 
 def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) -> None:

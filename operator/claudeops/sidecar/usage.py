@@ -2,16 +2,51 @@
 
 from __future__ import annotations
 
-from claudeops.sidecar.wireformat import DecodeError, ErrorBody, UsageJson, decode_error, decode_event
+from typing import NamedTuple
+
+from claudeops.catalogue.price import Tokens
+from claudeops.sidecar.wireformat import (
+    DecodeError,
+    ErrorBody,
+    IterationJson,
+    MessageJson,
+    Raw,
+    UsageJson,
+    ValidationError,
+    decode_error,
+    decode_event,
+    decode_iterations,
+    decode_message,
+    decode_server_tools,
+    decode_stop_details,
+)
 
 TAIL_MAX_BYTES = 65_536
+BILLED_REFUSALS = frozenset(("bio", "frontier_llm", "reasoning_extraction"))
+"""Categories of refusals that are billed though they come before any output (anthropic-api.md section 8)."""
 _HARMLESS = (b"event: message_start", b"event: ping")
+
+
+class Round(NamedTuple):
+    """One of ``usage.iterations``. ``kind``: message, compaction, advisor_message, fallback_message; ``model``: "" if not named."""
+
+    kind: str
+    model: str
+    tokens: Tokens
+
+    @property
+    def prompt(self) -> int:
+        """The whole prompt of this round."""
+        return self.tokens.prompt
 
 
 class Usage:
     """What one answer used, as far as it is known."""
 
-    __slots__ = ("cache_read", "input", "is_known", "output", "write_1h", "write_5m")
+    __slots__ = (
+        "cache_read", "first_prompt", "guessed_output", "has_extras", "input", "is_batch", "is_fast", "is_guessed", "is_known",
+        "is_priority", "is_refused", "is_us", "iterations", "model", "output", "refusal", "web_searches", "write_1h", "write_5m",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.input = 0
@@ -20,6 +55,23 @@ class Usage:
         self.write_5m = 0
         self.write_1h = 0
         self.is_known = False
+        """The API has said something of it."""
+        self.model = ""
+        """Who answered, as the answer names it; "" while nothing is known."""
+        self.first_prompt = 0
+        """The whole prompt as it was first counted, 0 if that is not known: the rounds of a server-tool loop are counted on top."""
+        self.is_us = self.is_fast = self.is_batch = self.is_priority = False
+        self.has_extras = False
+        """There are iterations, server tools or a refusal to look at."""
+        self.web_searches = 0
+        self.iterations: tuple[Round, ...] = ()
+        """The rounds of the answer, where it lists them; the top-level fields leave some of them out."""
+        self.is_refused = False
+        self.refusal = ""
+        """Its category; "" if it has none."""
+        self.is_guessed = False
+        """The answer broke off: ``guessed_output`` of ``output`` are an estimate, and everything where nothing is known."""
+        self.guessed_output = 0
 
     @property
     def uncached(self) -> int:
@@ -31,20 +83,106 @@ class Usage:
         """The whole prompt."""
         return self.input + self.write_5m + self.write_1h + self.cache_read
 
+    @property
+    def tokens(self) -> Tokens:
+        """By kind."""
+        return Tokens(self.input, self.output, self.cache_read, self.write_5m, self.write_1h)
+
     def update(self, seen: UsageJson) -> None:
         """Absent fields keep their first value."""
-        self.is_known = True
         if seen.input_tokens is not None:
             self.input = seen.input_tokens
         if seen.output_tokens is not None:
             self.output = seen.output_tokens
         if seen.cache_read_input_tokens is not None:
             self.cache_read = seen.cache_read_input_tokens
-        if seen.cache_creation is not None:
-            self.write_5m = seen.cache_creation.ephemeral_5m_input_tokens
-            self.write_1h = seen.cache_creation.ephemeral_1h_input_tokens
-        elif seen.cache_creation_input_tokens is not None and self.write_1h == 0:
-            self.write_5m = seen.cache_creation_input_tokens
+        if seen.cache_creation is not None or seen.cache_creation_input_tokens is not None:
+            self._update_writes(seen)
+        if not self.is_known:
+            self.is_known = True
+            self.first_prompt = self.total_input
+        if seen.service_tier is not None:
+            self.is_batch = seen.service_tier == "batch"
+            self.is_priority = seen.service_tier == "priority"
+        if seen.speed is not None:
+            self.is_fast = seen.speed == "fast"
+        if seen.inference_geo is not None:
+            self.is_us = seen.inference_geo == "us"
+        if len(seen.server_tool_use) or len(seen.iterations):
+            self._update_extras(seen)
+
+    def read_message(self, message: MessageJson) -> None:
+        """A whole answer."""
+        self.model = message.model
+        if message.usage is not None:
+            self.update(message.usage)
+            if self.has_extras:
+                self.first_prompt = self.iterations[0].prompt if self.iterations else 0 if self.web_searches else self.first_prompt
+        if message.stop_reason == "refusal":
+            self.refuse(message.stop_details, has_content=bytes(message.content) not in (b"", b"[]", b"null"))
+
+    def refuse(self, details: Raw, *, has_content: bool) -> None:
+        """The model has refused; before its first block of content that is no output to pay for."""
+        self.has_extras = True
+        self.is_refused = not has_content
+        try:
+            found = decode_stop_details(details) if len(details) else None
+        except DecodeError:
+            found = None
+        self.refusal = "" if found is None or found.category is None else found.category
+
+    def guess(self, output: int) -> None:
+        """The end of the answer will not come: it has produced about this much."""
+        self.is_guessed = True
+        if output > self.output:
+            self.guessed_output += output - self.output
+            self.output = output
+
+    @property
+    def is_unbilled(self) -> bool:
+        """A refusal before output that the API does not bill."""
+        return self.is_refused and self.refusal not in BILLED_REFUSALS
+
+    def _update_writes(self, seen: UsageJson) -> None:
+        """The 5m/1h split comes only once; a total that grows later has grown by 5m writes (server tools)."""
+        split, total = seen.cache_creation, seen.cache_creation_input_tokens
+        if split is not None:
+            self.write_5m, self.write_1h = split.ephemeral_5m_input_tokens, split.ephemeral_1h_input_tokens
+            if total is None or total <= self.write_5m + self.write_1h:
+                return
+        if total is not None:
+            self.write_1h = min(self.write_1h, total)
+            self.write_5m = total - self.write_1h
+
+    def _update_extras(self, seen: UsageJson) -> None:
+        try:
+            tools = decode_server_tools(seen.server_tool_use) if len(seen.server_tool_use) else None
+            rounds = decode_iterations(seen.iterations) if len(seen.iterations) else None
+        except DecodeError:
+            return  # a form that is not known yet: the top-level fields stand
+        if tools is not None and tools.web_search_requests is not None:
+            self.web_searches = tools.web_search_requests
+            self.has_extras = True
+        if rounds:
+            self.iterations = tuple(_round(one) for one in rounds)
+            self.has_extras = True
+
+
+def _round(seen: IterationJson) -> Round:
+    own = Usage()
+    own.update(seen)
+    return Round(seen.type, seen.model or "", own.tokens)
+
+
+def read_answer(usage: Usage, body: bytes) -> bool:
+    """Take the usage out of a whole JSON answer; False if it is not JSON. JSON of another form is left unread: its cost is unknown."""
+    try:
+        usage.read_message(decode_message(body))
+    except ValidationError:
+        return True
+    except DecodeError:
+        return False
+    return True
 
 
 class EventReader:
@@ -157,10 +295,13 @@ class EventReader:
             parsed = decode_event(event[at + 6 :])
         except DecodeError:
             return
-        if parsed.message is not None and parsed.message.usage is not None:
-            self.usage.update(parsed.message.usage)
+        usage = self.usage
+        if parsed.message is not None:
+            usage.read_message(parsed.message)
         if parsed.usage is not None:
-            self.usage.update(parsed.usage)
+            usage.update(parsed.usage)
+        if parsed.delta is not None and parsed.delta.stop_reason == "refusal":
+            usage.refuse(parsed.delta.stop_details, has_content=self.has_content)
         if event.startswith(b"event: message_delta"):
             self.has_begun = True
 

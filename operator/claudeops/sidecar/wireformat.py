@@ -26,12 +26,47 @@ class UsageJson(msgspec.Struct, gc=False):
     cache_read_input_tokens: int | None = None
     cache_creation_input_tokens: int | None = None
     cache_creation: CacheCreation | None = None
+    service_tier: str | None = None
+    speed: str | None = None
+    inference_geo: str | None = None
+    server_tool_use: Raw = ABSENT
+    iterations: Raw = ABSENT
+
+
+class IterationJson(UsageJson, gc=False):
+    """One of ``usage.iterations``."""
+
+    type: str = ""
+    model: str | None = None
+
+
+class ServerToolUseJson(msgspec.Struct, gc=False):
+    """``usage.server_tool_use``."""
+
+    web_search_requests: int | None = None
+
+
+class StopDetailsJson(msgspec.Struct, gc=False):
+    """``stop_details``."""
+
+    category: str | None = None
 
 
 class MessageJson(msgspec.Struct, gc=False):
     """An answer."""
 
+    model: str = ""
+    content: Raw = ABSENT
+    stop_reason: str | None = None
+    stop_details: Raw = ABSENT
     usage: UsageJson | None = None
+
+
+class DeltaJson(msgspec.Struct, gc=False):
+    """``delta`` of ``message_delta``."""
+
+    stop_reason: str | None = None
+    stop_details: Raw = ABSENT
 
 
 class EventJson(msgspec.Struct, gc=False):
@@ -40,6 +75,7 @@ class EventJson(msgspec.Struct, gc=False):
     type: str = ""
     usage: UsageJson | None = None
     message: MessageJson | None = None
+    delta: DeltaJson | None = None
 
 
 class ErrorDetails(msgspec.Struct, frozen=True, gc=False):
@@ -131,6 +167,9 @@ decode_list = msgspec.json.Decoder(list[Member]).decode
 decode_blocks = msgspec.json.Decoder(list[BlockJson] | str).decode
 decode_message = msgspec.json.Decoder(MessageJson).decode
 decode_event = msgspec.json.Decoder(EventJson).decode
+decode_iterations = msgspec.json.Decoder(list[IterationJson] | None).decode
+decode_server_tools = msgspec.json.Decoder(ServerToolUseJson | None).decode
+decode_stop_details = msgspec.json.Decoder(StopDetailsJson | None).decode
 decode_error = msgspec.json.Decoder(ErrorJson).decode
 encode = msgspec.json.Encoder().encode
 DecodeError = msgspec.DecodeError

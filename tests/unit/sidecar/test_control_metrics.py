@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import msgspec
 import pytest
 
+from claudeops.catalogue.price import Tokens
 from claudeops.exchange import Assignment, Lease, Rates
 from claudeops.policy.level import STALE_S, Sample
 from claudeops.policy.rates import INPUT
@@ -67,8 +68,7 @@ def busy() -> Scrape:
     primary.adjusted.update({"temperature": 5, "thinking_blocks": 1})
     primary.left_out["temperature"] = 3
     fallback.warned["max_tokens"] = 2
-    primary.cost_usd, fallback.cost_usd, primary.cost_saved_usd = 1.5, 0.25, 0.75
-    primary.tokens_input, fallback.tokens_input, primary.tokens_cache_read = 100, 20, 7
+    model.used.standard.add(Tokens(input=120, output=40, cache_read=1_000))
     for seconds in (0.004, 0.3, 1000.0):
         for histogram in (
             primary.duration,
@@ -106,9 +106,9 @@ def test_what_concerns_the_api_is_summed_over_the_tiers(busy: Scrape) -> None:
     assert samples[f'claudeops_throttled_total{{model="{MODEL}",cause="RateLimited"}}'] == 3
     assert samples[f'claudeops_retries_total{{model="{MODEL}",cause="429"}}'] == 3
     assert samples[f'claudeops_tokens_total{{model="{MODEL}",kind="input"}}'] == 120
-    assert samples[f'claudeops_tokens_total{{model="{MODEL}",kind="cache_read"}}'] == 7
-    assert samples[f'claudeops_cost_usd_total{{model="{MODEL}"}}'] == 1.75
-    assert samples[f'claudeops_cost_saved_usd_total{{model="{MODEL}",by="cache"}}'] == 0.75
+    assert samples[f'claudeops_tokens_total{{model="{MODEL}",kind="cache_read"}}'] == 1_000
+    assert samples[f'claudeops_cost_usd_total{{model="{MODEL}"}}'] == 0.00074
+    assert samples[f'claudeops_cost_saved_usd_total{{model="{MODEL}",by="cache"}}'] == 0.0019
 
 
 def test_adjusted_parameters_are_counted_by_what_became_of_them(busy: Scrape) -> None:

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from claudeops.catalogue.price import Tokens
 from claudeops.exchange import Assignment, Lease, Rates, Report, decode_report, encode_message
 from claudeops.policy.level import Sample
 from claudeops.policy.rates import OUTPUT
@@ -108,7 +109,7 @@ def test_results_of_both_tiers_of_a_model_are_one() -> None:
     primary.retry_after_s = 25.0
     primary.requests[(200, "")] = 4
     fallback.requests[(429, "quota")] = 5
-    primary.tokens_cache_read, primary.tokens_input, fallback.tokens_write_5m = 70, 20, 10
+    bench.model.used.standard.add(Tokens(input=20, cache_read=70, cache_write_5m=10))
     bench.runtime.fallback_requests = 5
     report, _ = bench.make()
     (results,) = report.results

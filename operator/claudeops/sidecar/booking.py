@@ -1,0 +1,89 @@
+"""Which model and which terms an answer is booked under, where it is not simply what was asked for.
+
+An answer may have been served by another model than the one asked (the API's own fallback after a refusal), in several rounds
+(``usage.iterations``: compaction and an advisor's rounds are not in the top-level fields), at other terms (fast, US, batch), or not
+to its end.
+"""
+
+from __future__ import annotations
+
+from claudeops.catalogue.price import Terms, Tokens, is_long_prompt
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.ledger import NO_MODEL, NO_TERMS, NO_USAGE, Used
+from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.usage import Usage
+
+FALLBACK_ROUND = "fallback_message"
+COMPACTION_ROUND = "compaction"
+
+
+def is_plain(call: Call) -> bool:
+    """Is this the answer of the model asked, in one round, at standard terms, to its end?"""
+    usage = call.usage
+    return (
+        not (usage.has_extras or usage.is_guessed or usage.is_fast or usage.is_us or usage.is_batch or usage.is_priority)
+        and (usage.model == call.model.id or not usage.model)
+        and usage.is_known
+    )
+
+
+def book(call: Call, runtime: Runtime) -> None:
+    """Book an answer that is not plain; leaves in ``call.usage`` what counts against the limits of the group that was asked."""
+    usage = call.usage
+    if not usage.is_known:
+        _book_unknown(call, runtime)
+        return
+    if usage.iterations:
+        _book_rounds(call, runtime)
+    else:
+        used = runtime.used_by(usage.model or call.model.id)
+        if usage.is_guessed:
+            used.guessed.output += usage.guessed_output
+        _book_part(used, usage, usage.tokens, is_unbilled=usage.is_unbilled)
+    if usage.web_searches:
+        runtime.used_by(usage.model or call.model.id).web_searches += usage.web_searches
+
+
+def context_tokens(usage: Usage) -> int:
+    """How much of the context window the last round's prompt took."""
+    last = next((one for one in reversed(usage.iterations) if one.kind != COMPACTION_ROUND), None)
+    return usage.total_input if last is None else last.prompt
+
+
+def _book_unknown(call: Call, runtime: Runtime) -> None:
+    """Nothing was said of its use: an estimate if it broke off, else not even that."""
+    usage, used = call.usage, call.model.used
+    if not usage.is_guessed:
+        used.count_unknown(NO_USAGE)
+        return
+    tokens = Tokens(int(call.estimated_input), usage.output, int(max(0.0, call.estimated_total - call.estimated_uncached)))
+    used.guessed.add(tokens)
+    _book_part(used, usage, tokens)
+
+
+def _book_rounds(call: Call, runtime: Runtime) -> None:
+    usage = call.usage
+    rounds = usage.iterations
+    is_served_elsewhere = any(one.kind == FALLBACK_ROUND for one in rounds)
+    own = Tokens()
+    for one in rounds:
+        name = one.model or (call.model.id if is_served_elsewhere else usage.model or call.model.id)
+        used, tokens = runtime.used_by(name), one.tokens
+        is_declined = is_served_elsewhere and one.kind == "message" and tokens.output == 0
+        _book_part(used, usage, tokens, is_unbilled=usage.is_unbilled or is_declined)
+        if used.model is not None and used.model.rate_limit_group == call.model.model.rate_limit_group:
+            own = Tokens(*(a + b for a, b in zip(own, tokens, strict=True)))
+    usage.input, usage.output, usage.cache_read, usage.write_5m, usage.write_1h = own
+
+
+def _book_part(used: Used, usage: Usage, tokens: Tokens, *, is_unbilled: bool = False) -> None:
+    if is_unbilled:
+        used.unbilled.add(tokens)
+        return
+    is_long = used.model is not None and is_long_prompt(used.model, tokens.prompt)
+    terms = Terms(is_long=is_long, is_us=usage.is_us, is_fast=usage.is_fast, is_batch=usage.is_batch)
+    used.account(terms).add(tokens)
+    if used.model is None:
+        used.count_unknown(NO_MODEL)
+    elif usage.is_priority or used.rates(terms) is None:
+        used.count_unknown(NO_TERMS)
