@@ -29,6 +29,7 @@ ClientChoice = Literal["Never", "Listed", "Allowed"]
 ViolationAction = Literal["Clamp", "Reject", "Warn"]
 PromptCacheMode = Literal["Client", "Always", "Off"]
 Indicator = Literal["TimeToFirstToken", "Latency"]
+Protocol = Literal["Auto", "HTTP1", "HTTP2"]
 
 
 class Document(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -43,10 +44,21 @@ class WorkloadKey(Document, frozen=True, kw_only=True):
 
 
 class Upstream(Document, frozen=True, kw_only=True):
-    """The Claude API. ``ca_bundle`` is PEM text; empty means the system's trust store."""
+    """The Claude API. ``ca_bundle`` is PEM text; empty means the system's trust store. ``proxy_url`` is an HTTP proxy on the way there
+    that takes CONNECT; empty means none."""
 
     base_url: Annotated[str, Meta(pattern="^https?://")]
     ca_bundle: str = ""
+    proxy_url: Annotated[str, Meta(pattern="^(http://[^/?#@ ]+/?)?$")] = ""
+
+
+class Federation(Document, frozen=True, kw_only=True):
+    """Whom to ask for an access token with this pod's own identity, instead of a key. Ids are the API's; none of them is a secret."""
+
+    rule_id: Name
+    organization_id: Name
+    service_account_id: str = ""
+    workspace_id: str = ""
 
 
 class ControllerAddress(Document, frozen=True, kw_only=True):
@@ -168,10 +180,11 @@ class Resilience(Document, frozen=True, kw_only=True):
 
 
 class Connections(Document, frozen=True, kw_only=True):
-    """Bounds of one proxy's upstream pool."""
+    """Bounds of one proxy's upstream pool, in requests at once: with HTTP/2 several share a connection. ``min`` are kept open."""
 
     min: Annotated[int, Meta(ge=0)] = 4
     max: Annotated[int, Meta(ge=1)] = 50
+    protocol: Protocol = "Auto"
 
 
 class Objective(Document, frozen=True, kw_only=True):
@@ -190,6 +203,7 @@ class ProxyConfig(Document, frozen=True, kw_only=True):
     workload: WorkloadKey
     upstream: Upstream
     model: ModelChoice
+    federation: Federation | None = None
     controller: ControllerAddress | None = None
     sampling: Sampling = Sampling()
     limits: Limits = Limits()

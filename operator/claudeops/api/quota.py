@@ -13,6 +13,7 @@ from claudeops.api.scalar import GroupName, KeyReference, Percent, Rates
 from claudeops.api.status import QuotaStatus
 
 _HTTPS: Final = r"^https://[^/?#@\s]+(/[^?#\s]*)?$"
+_PROXY: Final = r"^http://[^/?#@\s]+/?$"
 _LOCAL_HTTP: Final = r"^http://(localhost|127(\.[0-9]{1,3}){3}|\[::1\]|([a-z0-9]([-a-z0-9]*[a-z0-9])?\.)+svc)(:[0-9]{1,5})?(/[^?#\s]*)?$"
 
 LabelName = Annotated[str, Field(min_length=1, max_length=317)]
@@ -83,6 +84,15 @@ class QuotaUpstream(Part):
             holds=_is_upstream_allowed,
             field="baseUrl",
         ),
+        Rule(
+            cel=f"!has(self.proxyUrl) || self.proxyUrl.matches(r'{_PROXY}')",
+            message=(
+                "write http://HOST:PORT of an HTTP proxy that takes CONNECT, without path or query, and without user and password: "
+                "a ConfigMap would show them"
+            ),
+            holds=lambda it: it.proxy_url is None or re.fullmatch(_PROXY, it.proxy_url) is not None,
+            field="proxyUrl",
+        ),
     )
 
     base_url: Annotated[str, Field(max_length=512)] = code_default("https://api.anthropic.com")
@@ -91,6 +101,8 @@ class QuotaUpstream(Part):
     """Allows http to loopback and *.svc hosts. Default false."""
     ca_bundle_ref: KeyReference | None = None
     """ConfigMap in the operator's namespace with the PEM certificates to trust. Absent: the system's."""
+    proxy_url: Annotated[str, Field(max_length=512)] | None = None
+    """HTTP proxy on the way to the API, such as http://proxy.corp:3128; TLS goes through it untouched. Absent: none."""
 
 
 class QuotaSpec(Part):

@@ -25,19 +25,42 @@ from claudeops.api.status import WorkloadStatus
 _DIMENSIONS = ("requests", "input_tokens", "output_tokens")
 
 
+FederationId = Annotated[str, Field(min_length=1, max_length=128, pattern="^[-_A-Za-z0-9]+$")]
+
+
+class Federation(Part):
+    """Keyless: the proxy shows the API a token of the pod's ServiceAccount and gets a short-lived access token for it."""
+
+    rule_id: FederationId
+    """The organisation's federation rule that trusts this cluster's ServiceAccount tokens."""
+    organization_id: FederationId
+    """Id of the organisation, a UUID."""
+    service_account_id: FederationId | None = None
+    """The API's service account to act as. Absent: the rule's."""
+    workspace_id: FederationId | None = None
+    """Workspace of the access token. Absent: the rule's only one, else the organisation's default."""
+    audience: Annotated[str, Field(min_length=1, max_length=256)]
+    """Audience of the ServiceAccount token, as the federation rule or its issuer expects it."""
+
+
 class Credentials(Part):
-    """The API key that the proxy uses. The application never sees it."""
+    """How the proxy proves who it is: an API key, or federation. The application never sees either."""
 
     RULES: ClassVar = (
         Rule(
-            cel="has(self.secretRef)",
-            message="write credentials.secretRef: {name, key}, the Secret in this namespace that holds the API key",
-            holds=lambda it: it.secret_ref is not None,
+            cel="has(self.secretRef) != has(self.federation)",
+            message=(
+                "write exactly one of credentials.secretRef: {name, key}, the Secret in this namespace that holds the API key, "
+                "and credentials.federation: {ruleId, organizationId, audience}"
+            ),
+            holds=lambda it: (it.secret_ref is None) != (it.federation is None),
         ),
     )
 
     secret_ref: KeyReference | None = None
     """Secret in the workload's namespace; mounted into the proxy container only."""
+    federation: Federation | None = None
+    """Keyless: a token of the pod's ServiceAccount, mounted into the proxy container only, is exchanged at the API."""
 
 
 class Fallback(Part):
@@ -210,7 +233,7 @@ class Cache(Part):
 
 
 class Connections(Part):
-    """Bounds of one proxy's connection pool to the API."""
+    """Bounds of one proxy's connection pool to the API, in requests at once."""
 
     RULES: ClassVar = (
         Rule(
@@ -222,9 +245,11 @@ class Connections(Part):
     )
 
     min: Annotated[int, Field(ge=0, le=10_000)] = code_default(4)
-    """Default 4."""
+    """Kept open, used or not. Default 4."""
     max: Annotated[int, Field(ge=1, le=10_000)] = code_default(50)
     """Default 50."""
+    protocol: Literal["Auto", "HTTP1", "HTTP2"] = code_default("Auto")
+    """HTTP1: a connection for each request that runs. HTTP2: they share a few. Auto: HTTP1, which costs less CPU. Default Auto."""
 
 
 class ScaleTarget(Part):
@@ -285,7 +310,7 @@ class WorkloadSpec(Part):
     RULES: ClassVar = (
         Rule(
             cel="has(self.credentials) || (has(self.placement) && self.placement != 'Sidecar')",
-            message="placement Sidecar needs the API key: write credentials.secretRef: {name, key}",
+            message="placement Sidecar needs credentials: write credentials.secretRef: {name, key}, or credentials.federation",
             holds=lambda it: it.credentials is not None or it.placement != "Sidecar",
             field="credentials",
         ),
@@ -296,7 +321,7 @@ class WorkloadSpec(Part):
     placement: Literal["Sidecar"] = code_default("Sidecar")
     """Sidecar: a proxy in every pod labelled claudeops.dev/workload with this workload's name. Default Sidecar."""
     credentials: Credentials | None = None
-    """The API key. Required for placement Sidecar."""
+    """The API key, or federation. Required for placement Sidecar."""
     model: Model
     """The model to serve, and what may stand in for it."""
     sampling: WorkloadSampling | None = None

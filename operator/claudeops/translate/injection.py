@@ -62,17 +62,17 @@ def inject_pod(
     reason = _reason_to_deny(pod)
     if reason:
         return Denied(reason)
-    key = None if workload.spec.credentials is None else workload.spec.credentials.secret_ref
-    if key is None:
-        return Denied(f"ClaudeWorkload {namespace}/{name} names no API key: write its spec.credentials.secretRef")
+    credentials = workload.spec.credentials
+    if credentials is None:
+        return Denied(f"ClaudeWorkload {namespace}/{name} names no credentials: write its spec.credentials.secretRef or federation")
     resources = build_resources(pod, settings)
     if isinstance(resources, str):
         return Denied(resources)
     replaced: list[str] = []
     operations = [
         *_environment_operations(pod, replaced),
-        *_insert(pod, "initContainers", [build_container(settings, resources)], is_first=True),
-        *_insert(pod, "volumes", build_volumes(name, key, settings)),
+        *_insert(pod, "initContainers", [build_container(settings, resources, credentials)], is_first=True),
+        *_insert(pod, "volumes", build_volumes(name, credentials, settings)),
     ]
     annotations = {INJECTED_ANNOTATION: settings.image}
     if replaced:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from claudeops.api.scalar import KeyReference
+from claudeops.api.workload import Credentials
 from claudeops.exchange import TOKEN_AUDIENCE
 from claudeops.translate.naming import CONFIG_KEY, CONTAINER_NAME, config_map_name
 
@@ -15,12 +15,13 @@ Json = dict[str, Any]
 
 USER_ID: Final = 65532
 ADMIN_PORT: Final = 4142
-VOLUME_NAMES: Final = frozenset({"claudeops-config", "claudeops-key", "claudeops-token"})
+VOLUME_NAMES: Final = frozenset({"claudeops-config", "claudeops-key", "claudeops-identity", "claudeops-token"})
 _CONFIG_FOLDER: Final = "/etc/claudeops/config"
 _KEY_FOLDER: Final = "/etc/claudeops/key"
-_IDENTITY_FOLDER: Final = "/var/run/secrets/claudeops"
+_EXCHANGE_FOLDER: Final = "/var/run/secrets/claudeops"
+_IDENTITY_FOLDER: Final = "/var/run/secrets/claudeops-identity"
 _KEY_FILE: Final = "api-key"
-_IDENTITY_FILE: Final = "token"
+_PROJECTED_FILE: Final = "token"
 _READ_ONLY_MODE: Final = 0o444
 _QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
 _OVERRIDES: Final = {
@@ -44,15 +45,16 @@ class InjectionSettings:
     token_expiration_s: int = 3600
 
 
-def build_container(settings: InjectionSettings, resources: Json) -> Json:
-    """The native sidecar, fit for Pod Security "restricted"."""
+def build_container(settings: InjectionSettings, resources: Json, credentials: Credentials) -> Json:
+    """The native sidecar, fit for Pod Security "restricted". Nothing but it mounts what proves who it is."""
+    name, folder = ("claudeops-key", _KEY_FOLDER) if credentials.federation is None else ("claudeops-identity", _IDENTITY_FOLDER)
     return {
         "name": CONTAINER_NAME,
         "image": settings.image,
         "imagePullPolicy": settings.image_pull_policy,
         "restartPolicy": "Always",
         "args": ["sidecar"],
-        "env": _environment(),
+        "env": _environment(credentials),
         "ports": [{"name": "claudeops-admin", "containerPort": ADMIN_PORT, "protocol": "TCP"}],
         "startupProbe": _probe("/readyz", period_s=1, failures=120),
         "readinessProbe": _probe("/readyz", period_s=5, failures=3),
@@ -69,27 +71,40 @@ def build_container(settings: InjectionSettings, resources: Json) -> Json:
         },
         "volumeMounts": [
             {"name": "claudeops-config", "mountPath": _CONFIG_FOLDER, "readOnly": True},
-            {"name": "claudeops-key", "mountPath": _KEY_FOLDER, "readOnly": True},
-            {"name": "claudeops-token", "mountPath": _IDENTITY_FOLDER, "readOnly": True},
+            {"name": name, "mountPath": folder, "readOnly": True},
+            {"name": "claudeops-token", "mountPath": _EXCHANGE_FOLDER, "readOnly": True},
         ],
     }
 
 
-def build_volumes(workload: str, key: KeyReference, settings: InjectionSettings) -> list[Json]:
-    """Config, key and token. The key is optional: without it the proxy starts and says so, and picks it up when it comes."""
+def build_volumes(workload: str, credentials: Credentials, settings: InjectionSettings) -> list[Json]:
+    """Config, key or identity, and token. The key is optional: without it the proxy starts and says so, and picks it up when it comes."""
     config = {"name": config_map_name(workload), "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]}
+    return [
+        {"name": "claudeops-config", "configMap": config},
+        *_build_credentials(credentials, settings),
+        _build_token("claudeops-token", TOKEN_AUDIENCE, settings),
+    ]
+
+
+def _build_credentials(credentials: Credentials, settings: InjectionSettings) -> list[Json]:
+    key, federation = credentials.secret_ref, credentials.federation
+    if federation is not None:
+        return [_build_token("claudeops-identity", federation.audience, settings)]
+    assert key is not None, "the rule of Credentials"
     secret = {
         "secretName": key.name,
         "items": [{"key": key.key, "path": _KEY_FILE}],
         "defaultMode": _READ_ONLY_MODE,
         "optional": True,
     }
-    token = {"audience": TOKEN_AUDIENCE, "expirationSeconds": settings.token_expiration_s, "path": _IDENTITY_FILE}
-    return [
-        {"name": "claudeops-config", "configMap": config},
-        {"name": "claudeops-key", "secret": secret},
-        {"name": "claudeops-token", "projected": {"sources": [{"serviceAccountToken": token}]}},
-    ]
+    return [{"name": "claudeops-key", "secret": secret}]
+
+
+def _build_token(volume: str, audience: str, settings: InjectionSettings) -> Json:
+    """A token of the pod's ServiceAccount that kubelet renews."""
+    token = {"audience": audience, "expirationSeconds": settings.token_expiration_s, "path": _PROJECTED_FILE}
+    return {"name": volume, "projected": {"sources": [{"serviceAccountToken": token}]}}
 
 
 def build_resources(pod: Mapping[str, Any], settings: InjectionSettings) -> Json | str:
@@ -124,17 +139,23 @@ def _is_container_guaranteed(resources: Mapping[str, Any]) -> bool:
     return all(name in limits and requests.get(name, limits[name]) == limits[name] for name in ("cpu", "memory"))
 
 
-def _environment() -> list[Json]:
+def _environment(credentials: Credentials) -> list[Json]:
     settings = {
         "CLAUDEOPS_CONFIG": f"{_CONFIG_FOLDER}/{CONFIG_KEY}",
-        "CLAUDEOPS_KEY_FILE": f"{_KEY_FOLDER}/{_KEY_FILE}",
-        "CLAUDEOPS_TOKEN_FILE": f"{_IDENTITY_FOLDER}/{_IDENTITY_FILE}",
+        **_credentials_file(credentials),
+        "CLAUDEOPS_TOKEN_FILE": f"{_EXCHANGE_FOLDER}/{_PROJECTED_FILE}",
         "CLAUDEOPS_LISTEN": "127.0.0.1:4141",
         "CLAUDEOPS_ADMIN": f"0.0.0.0:{ADMIN_PORT}",
         "CLAUDEOPS_STATE": "127.0.0.1:4143",
     }
     instance = {"name": "CLAUDEOPS_INSTANCE", "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.uid"}}}
     return [instance, *({"name": name, "value": value} for name, value in settings.items())]
+
+
+def _credentials_file(credentials: Credentials) -> dict[str, str]:
+    if credentials.federation is not None:
+        return {"CLAUDEOPS_IDENTITY_FILE": f"{_IDENTITY_FOLDER}/{_PROJECTED_FILE}"}
+    return {"CLAUDEOPS_KEY_FILE": f"{_KEY_FOLDER}/{_KEY_FILE}"}
 
 
 def _probe(path: str, *, period_s: int, failures: int) -> Json:

@@ -15,6 +15,7 @@ from claudeops.proxyconfig import (
     Bounds,
     ControllerAddress,
     EffortBounds,
+    Federation,
     Limits,
     ModelChoice,
     ProxyConfig,
@@ -52,8 +53,11 @@ def render_proxy_config(
     rendered = ProxyConfig(
         revision=0,
         workload=terms.workload,
-        upstream=Upstream(base_url=quota.spec.upstream.base_url.rstrip("/"), ca_bundle=upstream_ca),
+        upstream=Upstream(
+            base_url=quota.spec.upstream.base_url.rstrip("/"), ca_bundle=upstream_ca, proxy_url=quota.spec.upstream.proxy_url or ""
+        ),
         model=ModelChoice(name=terms.model, client_choice=spec.model.client_choice, fallbacks=terms.fallbacks),
+        federation=_federation(spec),
         controller=controller,
         sampling=_sampling(spec, profile),
         limits=_limits(workload, quota),
@@ -138,6 +142,19 @@ def _sampling(spec: WorkloadSpec, profile: SamplingProfile | None) -> Sampling:
 
 def _bounds(declared: ShareBounds | TokenBounds) -> Bounds:
     return Bounds(default=declared.default, min=declared.min, max=declared.max)
+
+
+def _federation(spec: WorkloadSpec) -> Federation | None:
+    """The audience stays out: it is kubelet's to put into the pod's token."""
+    declared = None if spec.credentials is None else spec.credentials.federation
+    if declared is None:
+        return None
+    return Federation(
+        rule_id=declared.rule_id,
+        organization_id=declared.organization_id,
+        service_account_id=declared.service_account_id or "",
+        workspace_id=declared.workspace_id or "",
+    )
 
 
 def _limits(workload: ClaudeWorkload, quota: ClaudeQuota) -> Limits:

@@ -105,7 +105,7 @@ def workload_terms(workload: ClaudeWorkload) -> WorkloadTerms:
         guaranteed=_rates(spec.limits.guaranteed),
         maximum=_rates(spec.limits.maximum),
         max_in_flight=spec.limits.max_in_flight,
-        connections=Connections(min=spec.connections.min, max=spec.connections.max),
+        connections=Connections(min=spec.connections.min, max=spec.connections.max, protocol=spec.connections.protocol),
         breaker=breaker_policy(spec),
         scaling=_scaling(spec),
         objectives=objectives(spec),

@@ -32,6 +32,14 @@ SMALLEST: dict[str, Json] = {
     },
 }
 
+FEDERATION: Json = {
+    "ruleId": "fdrl_01",
+    "organizationId": "5f0c7c1e-0000-4000-8000-000000000000",
+    "serviceAccountId": "svac_01",
+    "workspaceId": "wrkspc_01",
+    "audience": "https://api.anthropic.com",
+}
+
 FULL: dict[str, Json] = {
     "ClaudeWorkload": {
         **SMALLEST["ClaudeWorkload"],
@@ -66,7 +74,7 @@ FULL: dict[str, Json] = {
                 "timeouts": {"connect": "2s", "firstByte": "1m30s", "streamIdle": "60s", "total": "5m"},
             },
             "cache": {"prompt": {"mode": "Always"}},
-            "connections": {"min": 2, "max": 20},
+            "connections": {"min": 2, "max": 20, "protocol": "HTTP2"},
             "replicas": 3,
             "scaling": {
                 "mode": "Adaptive",
@@ -105,6 +113,7 @@ FULL: dict[str, Json] = {
                 "baseUrl": "http://simulator.claude-simulator.svc:8080",
                 "allowPlaintext": True,
                 "caBundleRef": {"name": "ca", "key": "ca.crt"},
+                "proxyUrl": "http://proxy.corp:3128",
             },
         },
     },
@@ -158,6 +167,14 @@ _POSITIVE = 'write a duration over zero and at most 24h with its unit (ms, s, m,
 _URL = (
     "write an https:// URL without user, query or fragment; plain http is only for loopback and *.svc hosts, and needs allowPlaintext: true"
 )
+_CREDENTIALS = (
+    "write exactly one of credentials.secretRef: {name, key}, the Secret in this namespace that holds the API key, "
+    "and credentials.federation: {ruleId, organizationId, audience}"
+)
+_PROXY = (
+    "write http://HOST:PORT of an HTTP proxy that takes CONNECT, without path or query, and without user and password: "
+    "a ConfigMap would show them"
+)
 _ORDER = "min is over max: lower min, or raise max"
 _OUTSIDE = "the default is outside of min and max: move it between them"
 
@@ -196,14 +213,21 @@ WORKLOAD_CASES = [
         {"spec.credentials": ...},
         {},
         "spec.credentials",
-        "placement Sidecar needs the API key: write credentials.secretRef: {name, key}",
+        "placement Sidecar needs credentials: write credentials.secretRef: {name, key}, or credentials.federation",
     ),
     _workload(
         "neither-credential-form",
         {"spec.credentials": {}},
         {"spec.credentials": {"secretRef": {"name": "k", "key": "api.key"}}},
         "spec.credentials",
-        "write credentials.secretRef: {name, key}, the Secret in this namespace that holds the API key",
+        _CREDENTIALS,
+    ),
+    _workload(
+        "both-credential-forms",
+        {"spec.credentials": {"secretRef": {"name": "k", "key": "k"}, "federation": FEDERATION}},
+        {"spec.credentials": {"federation": FEDERATION}},
+        "spec.credentials",
+        _CREDENTIALS,
     ),
     _workload("foreign-model", {"spec.model.name": "gpt-4"}, {"spec.model.name": "claude-2.1"}, "spec.model.name", _MODEL),
     _workload("model-in-capitals", {"spec.model.name": "Claude-Sonnet-5-5"}, {}, "spec.model.name", _MODEL),
@@ -344,6 +368,16 @@ QUOTA_CASES = [
             ("query", {"baseUrl": "https://api.anthropic.com/?a=b"}, {"baseUrl": "https://api.anthropic.com/"}),
             ("pretended-loopback", {"baseUrl": "http://127.0.0.1.example.com", "allowPlaintext": True}, {}),
             ("pretended-service", {"baseUrl": "http://a.svc.example.com", "allowPlaintext": True}, {"allowPlaintext": True}),
+        )
+    ),
+    *(
+        _quota(
+            f"proxy-{name}", {"spec.upstream": {"proxyUrl": bad}}, {"spec.upstream": {"proxyUrl": good}}, "spec.upstream.proxyUrl", _PROXY
+        )
+        for name, bad, good in (
+            ("with-password", "http://user:word@proxy.corp:3128", "http://proxy.corp:3128"),
+            ("over-tls", "https://proxy.corp", "http://[::1]:3128/"),
+            ("with-path", "http://proxy.corp/a", "http://10.0.0.1"),
         )
     ),
     *(

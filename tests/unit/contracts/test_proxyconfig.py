@@ -19,6 +19,7 @@ from claudeops.proxyconfig import (
     Connections,
     ControllerAddress,
     EffortBounds,
+    Federation,
     Limits,
     ModelChoice,
     Objective,
@@ -47,8 +48,11 @@ SMALLEST = ProxyConfig(
 FULL = ProxyConfig(
     revision=1763800000000,
     workload=WorkloadKey(namespace="shop", name="support-bot"),
-    upstream=Upstream(base_url="http://simulator.claude-simulator.svc:8080", ca_bundle="PEM of the API"),
+    upstream=Upstream(
+        base_url="http://simulator.claude-simulator.svc:8080", ca_bundle="PEM of the API", proxy_url="http://proxy.corp:3128"
+    ),
     model=ModelChoice(name="claude-sonnet-5-5", client_choice="Listed", fallbacks=("claude-haiku-5-5", "claude-haiku-4-5")),
+    federation=Federation(rule_id="fdrl_01", organization_id="5f0c7c1e", service_account_id="svac_01", workspace_id="wrkspc_01"),
     controller=ControllerAddress(
         url="https://claudeops-exchange.claudeops-system.svc:8443",
         server_name="claudeops-exchange.claudeops-system.svc",
@@ -80,7 +84,7 @@ FULL = ProxyConfig(
         timeouts=Timeouts(connect_s=2, first_byte_s=90, stream_idle_s=60, total_s=300),
     ),
     prompt_cache="Always",
-    connections=Connections(min=2, max=20),
+    connections=Connections(min=2, max=20, protocol="HTTP2"),
     objectives=(
         Objective(indicator="TimeToFirstToken", threshold_s=1, objective_percent=95),
         Objective(indicator="Latency", threshold_s=5, objective_percent=99.5),
@@ -121,6 +125,8 @@ def test_the_full_example_says_every_field() -> None:
         ({"model": {"name": ""}}, "model.name"),
         ({"model": {"name": "m", "fallbacks": ["a"] * 6}}, "model.fallbacks"),
         ({"upstream": {"baseUrl": "ftp://a"}}, "upstream.baseUrl"),
+        ({"upstream": {"baseUrl": "https://a", "proxyUrl": "http://user:word@proxy"}}, "upstream.proxyUrl"),
+        ({"connections": {"protocol": "HTTP3"}}, "connections.protocol"),
         ({"promptCache": "Auto"}, "promptCache"),
         ({"limits": {"maxReplicas": 0}}, "limits.maxReplicas"),
         ({"resilience": {"breaker": {"probeMaxTokens": 51}}}, "resilience.breaker.probeMaxTokens"),

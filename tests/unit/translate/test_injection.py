@@ -10,7 +10,7 @@ import jsonpatch
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.api.objects import SMALLEST
+from tests.unit.api.objects import FEDERATION, SMALLEST, changed
 from tests.unit.golden import check_golden
 from tests.unit.translate.pods import GOLDEN_PODS, container, from_secret, literal, pod
 
@@ -101,7 +101,8 @@ def test_what_is_denied_when_true_is_admitted_when_false() -> None:
 
 def test_a_workload_without_a_key_denies_its_pods() -> None:
     keyless = WORKLOAD.model_copy(update={"spec": WORKLOAD.spec.model_copy(update={"credentials": None})})
-    assert decide(pod(), keyless) == Denied("ClaudeWorkload shop/support-bot names no API key: write its spec.credentials.secretRef")
+    message = "ClaudeWorkload shop/support-bot names no credentials: write its spec.credentials.secretRef or federation"
+    assert decide(pod(), keyless) == Denied(message)
 
 
 def test_the_proxy_is_the_first_native_sidecar() -> None:
@@ -152,6 +153,22 @@ def test_the_volumes_are_the_workload_s_config_its_key_and_a_token_for_the_excha
     assert config["configMap"]["name"] == "support-bot-claudeops"
     assert (key["secret"]["secretName"], key["secret"]["items"][0]["key"], key["secret"]["optional"]) == ("claude-key", "api-key", True)
     assert token["projected"]["sources"][0]["serviceAccountToken"]["audience"] == "claudeops.dev/exchange"
+
+
+def test_a_keyless_workload_s_proxy_gets_a_token_of_the_declared_audience_and_no_secret() -> None:
+    keyless = parse_workload(changed("ClaudeWorkload", {"spec.credentials": {"federation": FEDERATION}}))
+    decision = decide(pod(), keyless)
+    assert isinstance(decision, Patched)
+    check_golden(GOLDEN / "patch-federation.json", list(decision.json_patch))
+    spec = jsonpatch.apply_patch(pod(), list(decision.json_patch))["spec"]
+    volumes = {volume["name"]: volume for volume in spec["volumes"]}
+    identity = volumes["claudeops-identity"]["projected"]["sources"][0]["serviceAccountToken"]
+    assert identity["audience"] == FEDERATION["audience"]
+    assert "claudeops-key" not in volumes
+    env = {entry["name"]: entry.get("value") for entry in spec["initContainers"][0]["env"]}
+    mounts = {mount["name"]: mount["mountPath"] for mount in spec["initContainers"][0]["volumeMounts"]}
+    assert env["CLAUDEOPS_IDENTITY_FILE"] == f"{mounts['claudeops-identity']}/{identity['path']}"
+    assert all(not item.get("volumeMounts") for item in spec["containers"])
 
 
 @pytest.mark.parametrize("name", sorted(GOLDEN_PODS))

@@ -10,13 +10,13 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.unit.api.objects import FULL, SMALLEST, changed
+from tests.unit.api.objects import FEDERATION, FULL, SMALLEST, changed
 from tests.unit.golden import check_golden
 
 from claudeops.api import ClaudeWorkload, parse_profile, parse_quota, parse_workload
 from claudeops.api.status import WorkloadStatus
 from claudeops.catalogue import load_catalogue
-from claudeops.proxyconfig import ControllerAddress, ProxyConfig, Rates, Sampling, content_hash, decode_config, encode_config
+from claudeops.proxyconfig import ControllerAddress, Federation, ProxyConfig, Rates, Sampling, content_hash, decode_config, encode_config
 from claudeops.translate import effective, next_revision, render_config_map, render_proxy_config
 
 GOLDEN = Path(__file__).parent / "golden"
@@ -73,6 +73,20 @@ def test_without_controller_and_authority_the_document_says_neither() -> None:
     )
     assert config.controller is None
     assert (config.upstream.base_url, config.upstream.ca_bundle) == ("https://api.anthropic.com", "")
+
+
+def test_federation_is_rendered_without_what_only_kubelet_needs() -> None:
+    found = render(changed("ClaudeWorkload", {"spec.credentials": {"federation": FEDERATION}})).federation
+    assert found == Federation(
+        rule_id="fdrl_01",
+        organization_id="5f0c7c1e-0000-4000-8000-000000000000",
+        service_account_id="svac_01",
+        workspace_id="wrkspc_01",
+    )
+    few = {name: FEDERATION[name] for name in ("ruleId", "organizationId", "audience")}
+    smaller = render(changed("ClaudeWorkload", {"spec.credentials": {"federation": few}})).federation
+    assert smaller == Federation(rule_id="fdrl_01", organization_id=FEDERATION["organizationId"])
+    assert render(SMALLEST["ClaudeWorkload"]).federation is None
 
 
 def test_a_workload_that_may_name_any_model_has_a_baseline_in_every_group() -> None:
@@ -153,4 +167,4 @@ def test_what_the_workload_says_is_echoed_too() -> None:
     workload: ClaudeWorkload = parse_workload(FULL["ClaudeWorkload"])
     written = effective(workload, model="claude-sonnet-5-5", tier="Primary")
     assert (written["onViolation"], written["promptCache"], written["quota"]) == ("Reject", "Always", "prod")
-    assert written["connections"] == {"min": 2, "max": 20}
+    assert written["connections"] == {"min": 2, "max": 20, "protocol": "HTTP2"}

@@ -48,7 +48,7 @@ def test_a_full_workload_is_told_in_full() -> None:
     assert terms.guaranteed == Rates(requests_per_minute=60, input_tokens_per_minute=100_000, output_tokens_per_minute=20_000)
     assert terms.maximum == Rates(requests_per_minute=600)
     assert (terms.quota, terms.weight, terms.max_in_flight) == ("prod", 200, 256)
-    assert terms.connections == Connections(min=2, max=20)
+    assert terms.connections == Connections(min=2, max=20, protocol="HTTP2")
     assert terms.breaker == BreakerPolicy(
         consecutive_throttles=4, error_percent=40, minimum_requests=10, window_s=20, open_for_s=15, probe_max_tokens=20
     )
