@@ -10,10 +10,10 @@ import msgspec
 
 from claudeops.errors import InvalidResource
 from claudeops.simulator.app import Api
+from claudeops.simulator.call import JSON_LINES
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.pool import LimitsChange
-from claudeops.simulator.production import JSON_LINES
 from claudeops.simulator.referee import LOGGED_REQUESTS, TIMELINE_SECONDS, LoggedRequest, Referee, Stats
 from claudeops.simulator.stage import World
 

@@ -3,26 +3,23 @@
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from hashlib import sha256
-from typing import Any
 
-import msgspec
-
-from claudeops.catalogue import Model, load_catalogue
-from claudeops.catalogue.lookup import EFFORT_LEVELS
-from claudeops.simulator.call import BROKEN, Call, Problem
+from claudeops.simulator.call import BROKEN, JSON_LINES, TOO_LARGE, Answer, Call, Problem, not_found
+from claudeops.simulator.encoding import decode_body
 from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.message import MessageRequest
+from claudeops.simulator.modelinfo import list_models, retrieve_model
 from claudeops.simulator.pace import Dice
-from claudeops.simulator.production import GARBAGE, JSON_LINES, Production
+from claudeops.simulator.production import GARBAGE, Production
 from claudeops.simulator.prompt import breakpoints
 from claudeops.simulator.referee import LoggedRequest, Referee
-from claudeops.simulator.stage import COUNT_STAGES, MESSAGE_STAGES, MODEL_STAGES, World
+from claudeops.simulator.route import Target, body_limit_bytes, find_target
+from claudeops.simulator.stage import ACCOUNT_STAGES, COUNT_STAGES, MESSAGE_STAGES, Stage, World
 
-MODELS_PATH = "/v1/models"
-MAX_PAGE = 1000
+Operation = Callable[[Call], Answer | Problem | None]
+"""Answers a call; None: it answers later by itself."""
 
 
 class Api:
@@ -32,37 +29,36 @@ class Api:
         self._world = world
         self._referee = referee
         self._pace = Dice(world.config)
-        self._dice = random.Random(f"content {world.config.seed}")
         self._loop = asyncio.get_running_loop()
         self.in_flight = 0
         self.streams = 0
+        today = world.identity.today
+        self._operations: dict[str, tuple[Sequence[Stage], Operation]] = {
+            "message": (MESSAGE_STAGES, self._produce),
+            "count": (COUNT_STAGES, lambda call: Answer.of({"input_tokens": call.lookup.use.total})),
+            "list_models": (ACCOUNT_STAGES, lambda call: list_models(call, today())),
+            "retrieve_model": (ACCOUNT_STAGES, lambda call: retrieve_model(call, today())),
+        }
 
     def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request, now or later."""
-        request_id = f"req_sim{self._dice.getrandbits(88):022x}"
-        call = Call(request, connection, request_id, self._loop.time())
-        problem = misdirected(request)
-        if problem is not None:
-            self._refuse(call, problem)
-        elif request.path == "/v1/messages":
-            self._message(call)
-        elif request.path == "/v1/messages/count_tokens":
-            self._count(call)
-        else:
-            self._models(call)
-
-    # -- endpoints
-
-    def _message(self, call: Call) -> None:
-        problem = self._walk(call, MESSAGE_STAGES)
-        if problem is not None:
-            self._refuse(call, problem)
-        else:
-            self._produce(call)
+        target = find_target(request.method, request.path)
+        problem = misdirected(request, target) or decode_body(request, body_limit_bytes(request.path))
+        call = Call(request, connection, self._world.identity.dice_for(request), self._loop.time())
+        if problem is not None or target is None or target.operation is None:
+            self._refuse(call, problem or not_found("Not found"))
+            return
+        call.names = target.names
+        stages, operation = self._operations[target.operation]
+        found = self._walk(call, stages) or operation(call)
+        if isinstance(found, Answer):
+            self._answer(call, found)
+        elif found is not None:
+            self._refuse(call, found)
 
     def _produce(self, call: Call) -> None:
         assert call.model is not None
-        production = Production(call, self._world, self._pace.draw(call.model), self._dice)
+        production = Production(call, self._world, self._pace.draw(call.model, self._world.pace_dice(call)), call.dice)
         is_stream = call.is_stream
         self.in_flight += 1
         self.streams += is_stream
@@ -75,27 +71,9 @@ class Api:
         production.on_end = end
         production.start()
 
-    def _count(self, call: Call) -> None:
-        problem = self._walk(call, COUNT_STAGES)
-        if problem is not None:
-            self._refuse(call, problem)
-            return
-        self._answer(call, {"input_tokens": call.lookup.use.total})
-
-    def _models(self, call: Call) -> None:
-        problem = self._walk(call, MODEL_STAGES)
-        if problem is None:
-            name = call.request.path[len(MODELS_PATH) :].strip("/")
-            found = model_page(call.request) if not name else one_model(name)
-            if not isinstance(found, Problem):
-                self._answer(call, found)
-                return
-            problem = found
-        self._refuse(call, problem)
-
-    def _walk(self, call: Call, stages: Sequence[Any]) -> Problem | None:
+    def _walk(self, call: Call, stages: Sequence[Stage]) -> Problem | None:
         for stage in stages:
-            problem: Problem | None = stage(call, self._world)
+            problem = stage(call, self._world)
             if problem is not None:
                 return problem
         return None
@@ -109,9 +87,9 @@ class Api:
         else:
             call.connection.reset()
 
-    def _answer(self, call: Call, document: Any) -> None:
+    def _answer(self, call: Call, answer: Answer) -> None:
         self._log(call, 200, None)
-        call.connection.respond(200, JSON_LINES + call.lines(has_ratelimits=True), msgspec.json.encode(document))
+        call.connection.respond(200, answer.lines + call.lines(has_ratelimits=True), answer.body)
 
     def _refuse(self, call: Call, problem: Problem) -> None:
         self._log(call, problem.status, problem.message)
@@ -131,14 +109,13 @@ class Api:
         self._referee.answered(entry_of(call, code, error))
 
 
-def misdirected(request: Request) -> Problem | None:
-    """A path or method that the API does not have."""
-    path, method = request.path, request.method
-    if path in ("/v1/messages", "/v1/messages/count_tokens"):
-        return None if method == "POST" else Problem(405, "invalid_request_error", "Method Not Allowed")
-    if path == MODELS_PATH or path.startswith(MODELS_PATH + "/"):
-        return None if method in ("GET", "HEAD") else Problem(405, "invalid_request_error", "Method Not Allowed")
-    return Problem(404, "not_found_error", "Not found")
+def misdirected(request: Request, target: Target | None) -> Problem | None:
+    """A path or method that the API does not have, or a body that its edge does not let in."""
+    if target is None:
+        return not_found("Not found")
+    if target.operation is None:
+        return Problem(405, "invalid_request_error", "Method Not Allowed")
+    return TOO_LARGE if request.is_too_large else None
 
 
 def entry_of(call: Call, code: int, error: str | None) -> LoggedRequest:
@@ -167,53 +144,3 @@ def entry_of(call: Call, code: int, error: str | None) -> LoggedRequest:
         error=error,
         input_tokens=call.lookup.use.total,
     )
-
-
-def model_page(request: Request) -> dict[str, Any] | Problem:
-    """``GET /v1/models``: a page of the list."""
-    text = request.parameter("limit", "20")
-    if not text.isdigit() or not 1 <= int(text) <= MAX_PAGE:
-        return Problem(400, "invalid_request_error", f"limit: Input should be between 1 and {MAX_PAGE}")
-    models = list(load_catalogue().models)
-    ids = [model.id for model in models]
-    after, before = request.parameter("after_id"), request.parameter("before_id")
-    begin = ids.index(after) + 1 if after in ids else 0
-    end = ids.index(before) if before in ids else len(ids)
-    page = models[begin:end][: int(text)]
-    return {
-        "data": [model_info(model) for model in page],
-        "has_more": begin + len(page) < end,
-        "first_id": page[0].id if page else None,
-        "last_id": page[-1].id if page else None,
-    }
-
-
-def one_model(name: str) -> dict[str, Any] | Problem:
-    """``GET /v1/models/{id}``."""
-    model = load_catalogue().model(name)
-    return Problem(404, "not_found_error", f"model: {name}") if model is None else model_info(model)
-
-
-def model_info(model: Model) -> dict[str, Any]:
-    """One model as the API lists it: no prices, no sampling capability."""
-    rule = load_catalogue().thinking_rule(model.thinking)
-    levels = model.effort.levels if model.effort is not None else ()
-    return {
-        "type": "model",
-        "id": model.id,
-        "display_name": model.id.replace("-", " ").title(),
-        "line": model.line,
-        "lifecycle": "deprecated" if model.status == "deprecated" else "active",
-        "created_at": None if model.released_at is None else f"{model.released_at}T00:00:00Z",
-        "deprecated_at": None if model.deprecated_at is None else f"{model.deprecated_at}T00:00:00Z",
-        "retires_at": None if model.retires_at is None else f"{model.retires_at}T00:00:00Z",
-        "max_input_tokens": model.context_tokens,
-        "max_tokens": model.max_output_tokens,
-        "capabilities": {
-            "batch": {"supported": True},
-            "image_input": {"supported": True},
-            "pdf_input": {"supported": True},
-            "effort": {"supported": bool(levels), **{level: {"supported": level in levels} for level in EFFORT_LEVELS}},
-            "thinking": {"supported": True, "types": {kind: {"supported": True} for kind in rule.accepts}},
-        },
-    }

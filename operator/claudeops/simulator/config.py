@@ -11,6 +11,7 @@ import msgspec
 
 from claudeops.catalogue import RateLimits
 from claudeops.simulator.fault import Fault
+from claudeops.simulator.route import FILE_BODY_BYTES, MULTIPART_SPARE_BYTES
 
 DEFAULT_KEY_PREFIX = "sk-ant-sim"
 DEFAULT_ORGANIZATION = "default"
@@ -48,7 +49,8 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that shapes one simulator. The defaults: the Build tier, any ``sk-ant-sim…`` key, real-time latency.
 
     ``tier`` None means that only the groups in ``limits`` are limited. ``speed`` divides every latency (not the
-    limits). ``ttft_s`` and ``tokens_per_s`` replace the model's own medians. Port 0 lets the system choose.
+    limits). ``ttft_s`` and ``tokens_per_s`` replace the model's own medians. Port 0 lets the system choose. With
+    ``has_fixed_ids`` ids, lengths and times follow from each request alone: equal requests get equal answers.
     """
 
     host: str = "127.0.0.1"
@@ -57,6 +59,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     limits: Mapping[str, RateLimits] = {}
     burst_s: float = 5.0
     seed: int = 0
+    has_fixed_ids: bool = False
     output_median_tokens: float = 350.0
     output_sigma: float = 0.8
     tokens_per_event: int = 10
@@ -68,7 +71,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     has_ratelimit_headers: bool = True
     tls_certificate: str | None = None
     tls_key: str | None = None
-    max_body_bytes: int = 32 * 1024 * 1024
+    max_body_bytes: int = FILE_BODY_BYTES + MULTIPART_SPARE_BYTES
 
     def account_of(self, key: str) -> Account | None:
         """Who this key belongs to; None when the API would not know it."""

@@ -29,7 +29,7 @@ class Request:
         self.query = ""
         self.headers: dict[bytes, bytes] = {}
         self.header_names: list[str] = []
-        self.body = b""
+        self.body: bytes | bytearray = b""
         self.keep_alive = True
         self.is_too_large = False
 
@@ -41,25 +41,32 @@ class Request:
         """The first value of a query parameter."""
         return parse_qs(self.query).get(name, [default])[0] if self.query else default
 
+    def parameters(self, name: str) -> list[str]:
+        """All values of a query parameter, as ``name=a&name=b`` or ``name[]=a&name[]=b``."""
+        found = parse_qs(self.query)
+        return found.get(name, []) + found.get(f"{name}[]", [])
+
 
 Handler = Callable[[Request, "Connection"], None]
+BodyLimit = Callable[[str], int]
+"""The largest body in bytes that a path takes; what is larger is not kept."""
 
 
 class Connection(asyncio.Protocol):
     """One client connection. Serves its requests in order, one at a time.
 
     The handler answers through ``respond`` or ``begin_stream`` ... ``end_stream``, at once or later; ``on_gone`` is
-    called when the client leaves first.
+    called when the client leaves first. A body is collected in one growing buffer, so that a large one is held once.
     """
 
-    def __init__(self, handle: Handler, connections: set[Connection], max_body_bytes: int) -> None:
+    def __init__(self, handle: Handler, connections: set[Connection], body_limit: BodyLimit) -> None:
         self._handle = handle
         self._connections = connections
-        self._max_body_bytes = max_body_bytes
+        self._body_limit = body_limit
+        self._max_body_bytes = 0
         self._waiting: deque[Request] = deque()
         self._current: Request | None = None
-        self._parts: list[bytes] = []
-        self._size = 0
+        self._body: bytes | bytearray = b""
         self._parser = httptools.HttpRequestParser(self)
         self.client = ""
         self.on_gone: Callable[[], None] | None = None
@@ -92,8 +99,8 @@ class Connection(asyncio.Protocol):
 
     def on_message_begin(self) -> None:
         self._incoming = Request(self.client)
-        self._parts = []
-        self._size = 0
+        self._body = b""
+        self._max_body_bytes = -1
 
     def on_url(self, url: bytes) -> None:
         path, _, query = url.decode("latin-1").partition("?")
@@ -108,18 +115,23 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
-        self._size += len(data)
-        if self._size > self._max_body_bytes:
+        if self._max_body_bytes < 0:
+            self._max_body_bytes = self._body_limit(self._incoming.path)
+        if self._incoming.is_too_large or len(self._body) + len(data) > self._max_body_bytes:
             self._incoming.is_too_large = True
-            self._parts = []
+            self._body = b""
+        elif not self._body:
+            self._body = data
         else:
-            self._parts.append(data)
+            if not isinstance(self._body, bytearray):
+                self._body = bytearray(self._body)
+            self._body += data
 
     def on_message_complete(self) -> None:
         request = self._incoming
         request.method = self._parser.get_method().decode("ascii")
         request.keep_alive = self._parser.should_keep_alive()
-        request.body = b"".join(self._parts)
+        request.body, self._body = self._body, b""
         if self._current is None:
             self._serve(request)
         else:

@@ -8,13 +8,12 @@ not above zero). A cost larger than the whole bucket needs a full bucket, or it 
 from __future__ import annotations
 
 import math
-from datetime import UTC, datetime
-from functools import lru_cache
 from typing import Literal
 
 import msgspec
 
 from claudeops.catalogue import RateLimits
+from claudeops.simulator.identity import rfc3339
 
 Dimension = Literal["requests", "input", "output"]
 DIMENSIONS: tuple[Dimension, ...] = ("requests", "input", "output")
@@ -152,16 +151,10 @@ def ratelimit_lines(limiter: GroupLimiter, now_s: float) -> bytes:
     )
     for name, limit, remaining, reset_s in rows:
         prefix = f"anthropic-ratelimit-{name}"
-        parts.append(f"{prefix}-limit: {limit}\r\n{prefix}-remaining: {remaining}\r\n{prefix}-reset: {_rfc3339(int(reset_s))}\r\n")
+        parts.append(f"{prefix}-limit: {limit}\r\n{prefix}-remaining: {remaining}\r\n{prefix}-reset: {rfc3339(int(reset_s))}\r\n")
     return "".join(parts).encode()
 
 
 def _full_at(bucket: Bucket, now_s: float) -> float:
     """When the bucket is full again if nobody takes from it."""
     return now_s + (bucket.capacity - bucket.level) / bucket.rate_per_s if bucket.rate_per_s > 0 else now_s
-
-
-@lru_cache(maxsize=4096)
-def _rfc3339(second: int) -> str:
-    """Seconds since the epoch as the API writes a time."""
-    return datetime.fromtimestamp(second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -106,7 +106,7 @@ class MalformedBody(ValueError):
     """The body is not a request; the text is the API's message for a 400."""
 
 
-def decode_message(body: bytes) -> MessageRequest:
+def decode_message(body: bytes | bytearray | msgspec.Raw) -> MessageRequest:
     """The body of ``POST /v1/messages``; raises MalformedBody."""
     try:
         return _MESSAGE_DECODER.decode(body)
@@ -114,7 +114,7 @@ def decode_message(body: bytes) -> MessageRequest:
         raise MalformedBody(_message_of(error)) from error
 
 
-def decode_count(body: bytes) -> CountRequest:
+def decode_count(body: bytes | bytearray) -> CountRequest:
     """The body of ``POST /v1/messages/count_tokens``; raises MalformedBody."""
     try:
         return _COUNT_DECODER.decode(body)

@@ -35,9 +35,9 @@ class Dice:
         self._random = random.Random(f"pace {config.seed}")
         self._mu = math.log(config.output_median_tokens)
 
-    def draw(self, model: Model) -> Pace:
-        """Output length is log-normal; latencies are divided by the configured speed."""
-        config, dice = self._config, self._random
+    def draw(self, model: Model, own: random.Random | None = None) -> Pace:
+        """Output length is log-normal; latencies are divided by the configured speed. ``own``: dice instead of the shared ones."""
+        config, dice = self._config, own or self._random
         ttft_s = LINE_TTFT_S[model.line] if config.ttft_s is None else config.ttft_s
         per_s = LINE_TOKENS_PER_S[model.line] if config.tokens_per_s is None else config.tokens_per_s
         length = max(1, round(dice.lognormvariate(self._mu, config.output_sigma)))

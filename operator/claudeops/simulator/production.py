@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from claudeops.simulator.call import OVERLOADED, Call
+from claudeops.simulator.call import JSON_LINES, OVERLOADED, Call
 from claudeops.simulator.content import Draft, plan
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.message import MessageRequest
@@ -19,7 +19,6 @@ from claudeops.simulator.stream import Step, closing, delta, message_json, openi
 
 INSTANT_S = 1e-3
 """Shorter waits are not worth a timer."""
-JSON_LINES = b"content-type: application/json\r\n"
 STREAM_LINES = b"content-type: text/event-stream; charset=utf-8\r\ncache-control: no-cache\r\n"
 GARBAGE = b"\x00\xff\xfenot-http\x16\x03\x01 \r\r\n\n{]"
 

@@ -16,6 +16,7 @@ from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.pool import LimitsChange, Pools
 from claudeops.simulator.promptcache import PromptCache
 from claudeops.simulator.referee import LOGGED_REQUESTS, LoggedRequest, Referee, Stats
+from claudeops.simulator.route import body_limit_bytes
 from claudeops.simulator.stage import World
 
 TICK_S = 0.1
@@ -56,7 +57,7 @@ class Simulator:
         self._admin = Admin(self._world, referee, self._api, self._connections)
         self._admin.set_faults(list(self.config.faults))
         self._server = await loop.create_server(
-            lambda: Connection(self._handle, self._connections, self.config.max_body_bytes),
+            lambda: Connection(self._handle, self._connections, self._body_limit_bytes),
             self.config.host,
             self.config.port,
             ssl=tls_context(self.config),
@@ -112,6 +113,9 @@ class Simulator:
             connection.respond(200, b"content-type: text/plain\r\n", b"ok")
         else:
             self._api.handle(request, connection)
+
+    def _body_limit_bytes(self, path: str) -> int:
+        return min(body_limit_bytes(path), self.config.max_body_bytes)
 
     def _tick(self) -> None:
         self._world.pools.tick()

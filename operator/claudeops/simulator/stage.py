@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import random
 import time
-from datetime import UTC, datetime
+from collections.abc import Callable
 
-from claudeops.catalogue import Model, load_catalogue
-from claudeops.simulator.call import BROKEN, INTERNAL, OVERLOADED, Call, Problem
+from claudeops.catalogue import load_catalogue
+from claudeops.simulator.call import BROKEN, INTERNAL, OVERLOADED, Call, Problem, invalid, not_found
 from claudeops.simulator.config import SimulatorConfig
 from claudeops.simulator.fault import FaultScript, Subject
+from claudeops.simulator.identity import Identity
 from claudeops.simulator.legality import violation
 from claudeops.simulator.limiter import PER_MINUTE_NAMES, Refusal, ratelimit_lines
 from claudeops.simulator.message import MalformedBody, decode_count, decode_message
+from claudeops.simulator.modelinfo import is_retired
 from claudeops.simulator.pool import COUNT_TOKENS_GROUP, Pools
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse, Lookup, PromptCache
@@ -22,18 +25,21 @@ _BEFORE_ANSWER = {"overloaded": OVERLOADED, "error500": INTERNAL}
 class World:
     """What all calls share."""
 
-    __slots__ = ("cache", "config", "faults", "pools")
+    __slots__ = ("cache", "config", "faults", "identity", "pools")
 
     def __init__(self, config: SimulatorConfig, faults: FaultScript, pools: Pools, cache: PromptCache) -> None:
         self.config = config
         self.faults = faults
         self.pools = pools
         self.cache = cache
+        self.identity = Identity(config.seed, config.has_fixed_ids)
+
+    def pace_dice(self, call: Call) -> random.Random | None:
+        """The dice for an answer's length and speed: the call's own when ids are fixed, else the simulator's."""
+        return call.dice if self.identity.is_fixed else None
 
 
-def _invalid(message: str) -> Problem:
-    """A 400."""
-    return Problem(400, "invalid_request_error", message)
+Stage = Callable[[Call, World], Problem | None]
 
 
 def _authenticate(call: Call, world: World) -> Problem | None:
@@ -53,31 +59,27 @@ def _check_version(call: Call, world: World) -> Problem | None:
     """Which API the client speaks."""
     call.version = call.request.header(b"anthropic-version")
     if not call.version:
-        return _invalid("anthropic-version: header is required")
+        return invalid("anthropic-version: header is required")
     if call.version not in load_catalogue().api_versions:
-        return _invalid(f'anthropic-version: "{call.version}" is not a valid version')
+        return invalid(f'anthropic-version: "{call.version}" is not a valid version')
     return None
 
 
 def _parse(call: Call, world: World) -> Problem | None:
     """The body as a Messages request."""
-    if call.request.is_too_large:
-        return Problem(413, "request_too_large", "Request exceeds the maximum size")
     try:
         call.message = decode_message(call.request.body)
     except MalformedBody as error:
-        return _invalid(str(error))
+        return invalid(str(error))
     return None
 
 
 def _parse_count(call: Call, world: World) -> Problem | None:
     """The body as a ``count_tokens`` request."""
-    if call.request.is_too_large:
-        return Problem(413, "request_too_large", "Request exceeds the maximum size")
     try:
         call.message = decode_count(call.request.body)
     except MalformedBody as error:
-        return _invalid(str(error))
+        return invalid(str(error))
     return None
 
 
@@ -85,21 +87,16 @@ def _find_model(call: Call, world: World) -> Problem | None:
     """The model, if it exists and has not retired."""
     assert call.message is not None
     call.model = load_catalogue().model(call.message.model)
-    if call.model is None or _is_retired(call.model):
-        return Problem(404, "not_found_error", f"model: {call.message.model}")
+    if call.model is None or is_retired(call.model, world.identity.today()):
+        return not_found(f"model: {call.message.model}")
     return None
-
-
-def _is_retired(model: Model) -> bool:
-    """Whether the announced retirement date has come."""
-    return model.retires_at is not None and datetime.now(UTC).date() >= model.retires_at
 
 
 def _check_legality(call: Call, world: World) -> Problem | None:
     """Everything that earns a 400 by model and version."""
     assert call.message is not None and call.model is not None
     message = violation(call.message, call.model, call.version)
-    return None if message is None else _invalid(message)
+    return None if message is None else invalid(message)
 
 
 def _meet_faults(call: Call, world: World) -> Problem | None:
@@ -129,7 +126,7 @@ def _count(call: Call, world: World) -> Problem | None:
     else:
         call.lookup = Lookup(InputUse(count_tokens(message, model)))
     if call.lookup.use.total > model.context_tokens:
-        return _invalid(f"prompt is too long: {call.lookup.use.total} tokens > {model.context_tokens} maximum")
+        return invalid(f"prompt is too long: {call.lookup.use.total} tokens > {model.context_tokens} maximum")
     return None
 
 
@@ -173,6 +170,6 @@ def _current_ratelimits(call: Call, world: World) -> bytes:
     return ratelimit_lines(limiter, time.time())
 
 
-MESSAGE_STAGES = (_authenticate, _check_version, _parse, _find_model, _check_legality, _meet_faults, _count, _limit)
-COUNT_STAGES = (_authenticate, _check_version, _parse_count, _find_model, _check_legality, _limit_count, _count)
-MODEL_STAGES = (_authenticate, _check_version)
+MESSAGE_STAGES: tuple[Stage, ...] = (_authenticate, _check_version, _parse, _find_model, _check_legality, _meet_faults, _count, _limit)
+COUNT_STAGES: tuple[Stage, ...] = (_authenticate, _check_version, _parse_count, _find_model, _check_legality, _limit_count, _count)
+ACCOUNT_STAGES: tuple[Stage, ...] = (_authenticate, _check_version)
