@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import base64
 import logging
-import ssl
-import tempfile
 from collections.abc import Mapping
 from datetime import datetime
-from pathlib import Path
 from typing import Final
 
 from claudeops.controller.kind import MUTATING_WEBHOOK, SECRET, Object, Ref
@@ -45,33 +42,6 @@ def decode_authority(data: Mapping[str, str], names: Mapping[str, tuple[str, ...
     upcoming = Pair(text("upcoming-ca.crt"), text("upcoming-ca.key")) if text("upcoming-ca.crt") else None
     serving = {name: Pair(text(f"{name}.crt"), text(f"{name}.key")) for name in names if text(f"{name}.crt")}
     return Authority(Pair(text("current-ca.crt"), text("current-ca.key")), serving, upcoming, text("previous-ca.crt"))
-
-
-class ServingContext:
-    """A server's ``SSLContext`` that takes a new pair while it serves: handshakes from then on use it."""
-
-    def __init__(self) -> None:
-        self.context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        self._loaded: Pair | None = None
-
-    @property
-    def is_loaded(self) -> bool:
-        """Whether there is a pair to serve with."""
-        return self._loaded is not None
-
-    def load(self, pair: Pair) -> bool:
-        """Takes a pair; False when it is the one in use. Raises ``ssl.SSLError`` when key and certificate do not fit."""
-        if pair == self._loaded:
-            return False
-        # The context reads files only.
-        with tempfile.TemporaryDirectory(prefix="claudeops-") as folder:
-            path = Path(folder, "pair.pem")
-            path.touch(mode=0o600)
-            path.write_text(pair.certificate + pair.key)
-            self.context.load_cert_chain(path)
-        self._loaded = pair
-        return True
 
 
 class CertificateStore:

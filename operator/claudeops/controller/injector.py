@@ -14,10 +14,10 @@ from aiohttp import web
 from prometheus_client import CollectorRegistry, Counter
 
 from claudeops.api import ClaudeWorkload, parse_workload
-from claudeops.controller.certificate_store import ServingContext
 from claudeops.controller.kind import Object
 from claudeops.errors import ClusterError, InvalidResource
 from claudeops.fleet.certificates import Pair
+from claudeops.fleet.serving import ServingContext
 from claudeops.translate.injection import Denied, Patched, Unchanged, inject_pod
 from claudeops.translate.naming import WORKLOAD_LABEL
 from claudeops.translate.proxy_container import InjectionSettings

@@ -9,12 +9,12 @@ import signal
 from pathlib import Path
 from typing import Final
 
-from claudeops.controller.certificate_store import ServingContext
 from claudeops.controller.command import start_logging
 from claudeops.controller.health import HealthServer, LoopLag
 from claudeops.controller.injector import Injector, load_pair, serve
 from claudeops.controller.kube import connect
 from claudeops.controller.mirror import WorkloadMirror
+from claudeops.fleet.serving import ServingContext
 from claudeops.translate.proxy_container import InjectionSettings
 
 CERTIFICATE_CHECK_S: Final = 5.0

@@ -15,7 +15,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
-from claudeops.controller.certificate_store import CHECK_S, CertificateStore, ServingContext, publish_bundle
+from claudeops.controller.certificate_store import CHECK_S, CertificateStore, publish_bundle
 from claudeops.controller.edge import Edge, login_fields
 from claudeops.controller.endpoint import ExchangeService
 from claudeops.controller.figure import INTERVAL_S
@@ -36,6 +36,7 @@ from claudeops.errors import ClaudeOpsError, ClusterError
 from claudeops.exchange import TOKEN_AUDIENCE
 from claudeops.fleet import ExchangeHooks, ExchangeServer, Fleet, FleetSettings
 from claudeops.fleet.certificates import Authority
+from claudeops.fleet.serving import ServingContext
 from claudeops.proxyconfig import ControllerAddress, WorkloadKey
 
 logger = logging.getLogger(__name__)

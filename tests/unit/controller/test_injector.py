@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from claudeops.controller.certificate_store import ServingContext
 from claudeops.controller.injector import Injector, load_pair
 from claudeops.errors import Unreachable
+from claudeops.fleet.serving import ServingContext
 from claudeops.translate.proxy_container import InjectionSettings
 
 WORKLOAD = {

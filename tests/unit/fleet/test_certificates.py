@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from cryptography import x509
 
-from claudeops.controller.certificate_store import ServingContext, decode_authority, encode_authority
+from claudeops.controller.certificate_store import decode_authority, encode_authority
 from claudeops.fleet.certificates import Authority, Pair, issue_authority, rotate
+from claudeops.fleet.serving import ServingContext
 
 NOW = datetime(2026, 11, 22, tzinfo=UTC)
 NAMES = {"exchange": ("claudeops-exchange.claudeops-system.svc",), "webhook": ("claudeops-injector.claudeops-system.svc",)}
