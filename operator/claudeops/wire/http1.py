@@ -1,9 +1,13 @@
-"""HTTP/1.1 message heads. llhttp (httptools) decides what is valid; these functions only read what it accepted."""
+"""HTTP/1.1 message heads. llhttp (httptools) decides what is valid; what could still be read in two ways is refused here."""
 
 from __future__ import annotations
 
 import re
 from http import HTTPStatus
+
+import httptools
+
+from claudeops.wire.problem import BadRequest
 
 HEAD_END = b"\r\n\r\n"
 HOP_BY_HOP = frozenset(
@@ -13,6 +17,8 @@ HOP_BY_HOP = frozenset(
 """Request header lines that belong to one connection, and those that the sender of the next hop writes itself."""
 LENGTH_DIGITS_MAX = 15
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {413: b"Content Too Large", 529: b"Overloaded"}
+_ONCE = (b"host", b"content-length", b"transfer-encoding")
+"""Lines whose repetition two readers may resolve in two ways."""
 _LENGTH_NAMES = (b"\r\ncontent-length: ", b"\r\nContent-Length: ")
 LAST_CHUNK = b"0\r\n\r\n"
 _HOP_LINE = re.compile(
@@ -53,26 +59,94 @@ class RequestHead:
         """A place for the application to keep what it derived from these headers."""
 
 
+def read_request_head(raw: bytes, is_dropped: re.Pattern[bytes]) -> RequestHead:
+    """Validate and read a whole head with its final blank line; see parse_request_head for ``is_dropped``. Raises BadRequest."""
+    seen = _Seen()
+    try:
+        httptools.HttpRequestParser(seen).feed_data(raw)
+    except httptools.HttpParserUpgrade:
+        pass  # an offer that nobody has to take: its lines belong to this connection and are not forwarded
+    except httptools.HttpParserError as error:
+        raise BadRequest(f"not valid HTTP/1.1: {error}") from error
+    if not seen.is_whole:
+        raise BadRequest("not valid HTTP/1.1: the head does not end where it should")
+    return parse_request_head(raw[:-4], is_dropped)
+
+
+class _Seen:
+    """What llhttp tells of a head."""
+
+    __slots__ = ("is_whole",)
+
+    def __init__(self) -> None:
+        self.is_whole = False
+
+    def on_headers_complete(self) -> None:
+        """The head has ended."""
+        self.is_whole = True
+
+
 def parse_request_head(head: bytes, is_dropped: re.Pattern[bytes]) -> RequestHead:
     """Read a head that llhttp accepted; ``forward`` leaves out hop-by-hop lines and names that ``is_dropped`` matches in full.
 
-    Raises ValueError for what llhttp lets pass and this reader does not: folded lines, spaces in the request line, absurd lengths.
+    Raises BadRequest for what llhttp lets pass and this reader does not: bytes that some reader takes for a line end, folded lines,
+    repeated framing lines, a target that names another host, absurd lengths, transfer codings other than chunked (501).
     """
     lines = head.split(b"\r\n")
-    method, target, version = lines[0].split(b" ")
+    method, target, version = _request_line(lines[0])
+    breaks = len(lines) - 1
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise BadRequest("a control character in the head")
     fields = [_field(line) for line in lines[1:]]
     values = {name: value for name, value, _ in fields}
-    if len(values.get(b"content-length", b"")) > LENGTH_DIGITS_MAX:
-        raise ValueError("an absurd content-length")
+    if len(values) != len(fields):
+        _merge_repeated(fields, values)
+    is_http10 = version != b"HTTP/1.1"
+    _check_framing(values, is_http10=is_http10)
     nominated = {name.strip().lower() for name in values.get(b"connection", b"").split(b",")}
     keep = [
         line + b"\r\n" for name, _, line in fields if name not in HOP_BY_HOP and name not in nominated and not is_dropped.fullmatch(name)
     ]
     parsed = RequestHead(method, target, values, b"".join(keep))
-    if version != b"HTTP/1.1":
+    if is_http10:
         parsed.is_http10 = True
         parsed.keep_alive = False
+        parsed.wants_continue = False
     return parsed
+
+
+def _request_line(line: bytes) -> list[bytes]:
+    """Method, target, version."""
+    words = line.split(b" ")
+    if len(words) != 3:
+        raise BadRequest("not a request line")
+    if words[0] == b"CONNECT" or not words[1].startswith((b"/", b"*")):
+        raise BadRequest("the target is not a path")
+    return words
+
+
+def _merge_repeated(fields: list[tuple[bytes, bytes, bytes]], values: dict[bytes, bytes]) -> None:
+    names = [name for name, _, _ in fields]
+    for name in _ONCE:
+        if names.count(name) > 1:
+            raise BadRequest(f"more than one {name.decode()} line")
+    if b"connection" in values:
+        values[b"connection"] = b",".join(value for name, value, _ in fields if name == b"connection")
+
+
+def _check_framing(values: dict[bytes, bytes], *, is_http10: bool) -> None:
+    if b"host" not in values and not is_http10:
+        raise BadRequest("no host line")
+    coding = values.get(b"transfer-encoding")
+    length = values.get(b"content-length")
+    if length is not None and not (length.isdigit() and len(length) <= LENGTH_DIGITS_MAX):
+        raise BadRequest("the content-length is not a plain number, or absurd")
+    if coding is None:
+        return
+    if length is not None or is_http10:
+        raise BadRequest("a transfer-encoding where there may be none")
+    if coding.lower() != b"chunked":
+        raise BadRequest("no transfer-encoding but chunked is understood", 501)
 
 
 def _field(line: bytes) -> tuple[bytes, bytes, bytes]:
@@ -80,7 +154,7 @@ def _field(line: bytes) -> tuple[bytes, bytes, bytes]:
     name, colon, value = line.partition(b":")
     lower = name.lower()
     if not colon or not lower or lower.strip(b" \t") != lower:
-        raise ValueError("a header line without a plain name")
+        raise BadRequest("a header line without a plain name")
     return lower, value.strip(b" \t"), line
 
 
@@ -139,8 +213,3 @@ def json_answer(status: int, body: bytes, *, extra: bytes = b"", keep_alive: boo
         len(body),
         body,
     )
-
-
-def chunk(data: bytes) -> bytes:
-    """One chunk of a chunked body; never empty, since that would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""

@@ -1,23 +1,37 @@
-"""The client side: frames HTTP/1.1 requests and hands each, whole, to the application. Knows nothing of Claude."""
+"""The client side: frames HTTP/1.1 requests and hands each to the application. Knows nothing of Claude.
+
+A request is handed over whole, by ``handle``. Where the context has ``handle_head``, that is asked about every request with a body
+whose head has not been seen before: it may take the request before its body, by returning a :class:`Transit`, which then hears
+``request_part`` and ``request_end``::
+
+    client --data_received--> ServerConnection --request_part--> Transit --send_part--> Carrier --> upstream
+    client <--pause_reading-- ServerConnection <------slow------ Transit <-upstream_slow- Carrier <-- its buffer is full
+
+After ``slow(True)`` nothing is handed over until ``slow(False)``; what one read had brought is kept. The interim answer to
+``expect: 100-continue`` is sent when the first part may come.
+"""
 
 from __future__ import annotations
 
 import re
+import socket
 from asyncio import Transport
 from collections.abc import Callable
 from typing import Any
 
-import httptools
-
-from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, parse_request_head
+from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
+from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, read_request_head
+from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
+from claudeops.wire.problem import BadRequest
 from claudeops.wire.transit import Transit
 
 MAX_HEAD_BYTES = 65_536
 MEMO_ENTRIES = 1_024
 IDLE_TICKS = 75
-ARRIVAL_TICKS = 30
 LINGER_TICKS = 2
 NOTHING_DROPPED = re.compile(rb"(?!)")
+_TCP_INFO = getattr(socket, "TCP_INFO", None)
+_TCP_CLOSE = 7
 
 
 class ServerContext:
@@ -25,20 +39,24 @@ class ServerContext:
 
     ``handle(head, body, connection)`` gets every whole request and must end with ``connection.finish()`` or ``abort()``;
     ``refuse(status, message)`` makes the answer to a request that cannot be framed (a whole response, connection: close).
+    ``handle_head(head, connection)`` returns who takes the body in parts, or None: ``handle`` will get it whole. It must decide by
+    method and target alone, since what it leaves to ``handle`` is remembered with the head.
     ``dropped`` matches the names of headers that are read but not forwarded.
     """
 
-    __slots__ = ("connections", "dropped", "handle", "is_draining", "max_body_bytes", "memo", "refuse", "tick")
+    __slots__ = ("connections", "dropped", "handle", "handle_head", "is_draining", "max_body_bytes", "memo", "refuse", "tick")
 
     def __init__(
         self,
         handle: Callable[[RequestHead, bytes, ServerConnection], None],
         refuse: Callable[[int, str], bytes],
         *,
+        handle_head: Callable[[RequestHead, ServerConnection], Transit | None] | None = None,
         dropped: re.Pattern[bytes] = NOTHING_DROPPED,
         max_body_bytes: int = 65_536,
     ) -> None:
         self.handle = handle
+        self.handle_head = handle_head
         self.refuse = refuse
         self.dropped = dropped
         self.max_body_bytes = max_body_bytes
@@ -77,34 +95,43 @@ class ServerContext:
 
 
 class ServerConnection:
-    """One client connection; serves one request at a time, in order."""
+    """One client connection; serves one request at a time, in order.
+
+    Its states: no request (``head`` is None; ``held`` is the beginning of a head) · a body arrives (``intake``) · the application
+    works (neither; what arrives meanwhile is ``held``) · lingering: the last answer is out, and what still arrives is thrown away.
+    """
 
     __slots__ = (
-        "body_parts", "context", "has_head", "have", "head", "held", "is_closed", "is_complete", "is_lingering",
-        "is_reading_paused", "parser", "since", "transit", "transport", "want",
+        "context", "has_answered", "head", "held", "intake", "is_closed", "is_eof", "is_lingering", "is_reading_paused", "is_walking",
+        "since", "transit", "transport",
     )  # fmt: skip
 
     def __init__(self, context: ServerContext) -> None:
         self.context = context
         self.transport: Transport = None  # type: ignore[assignment]
-        self.parser: httptools.HttpRequestParser | None = None
         self.head: RequestHead | None = None
         self.transit: Transit | None = None
-        self.body_parts: list[bytes] = []
+        self.intake: Intake | None = None
         self.held = b""
-        self.have = 0
-        self.want = -1
         self.since = 0
-        self.has_head = False
-        self.is_complete = False
+        self.has_answered = False
+        """Bytes of the answer to the request under way have been written."""
         self.is_closed = False
+        self.is_eof = False
+        """The client sends no more, and waits for its answers."""
         self.is_lingering = False
         self.is_reading_paused = False
+        self.is_walking = False
 
     @property
     def is_idle(self) -> bool:
         """No request has begun."""
         return self.head is None and not self.held and not self.is_lingering
+
+    @property
+    def is_body_open(self) -> bool:
+        """Body bytes of the request under way are still to come: an answer now ends the connection and must say so."""
+        return self.intake is not None
 
     # -- transport callbacks
 
@@ -115,23 +142,27 @@ class ServerConnection:
         self.context.connections.add(self)
 
     def data_received(self, data: bytes) -> None:
-        if self.is_lingering:
-            return
-        if self.want >= 0:
-            self._collect(data)
-        elif self.parser is not None:
-            self._feed(data)
-        elif self.head is not None:
-            self._hold(data)
+        if self.head is None:
+            if not self.is_lingering:
+                self._begin(self.held + data if self.held else data)
+        elif self.intake is not None:
+            self.intake.feed(data)
         else:
-            self._begin(self.held + data if self.held else data)
+            self._hold(data)
 
     def eof_received(self) -> bool:
-        return False
+        if self.head is None or self.intake is not None:
+            return False
+        self.is_eof = True
+        if not self.has_answered and not self.head.is_http10:
+            self.transport.write(CONTINUE)  # who has closed for good refuses it, and the sweep sees that; who waits ignores it
+        return True
 
     def connection_lost(self, error: Exception | None) -> None:
         self.is_closed = True
         self.context.connections.discard(self)
+        self.intake = None
+        self.held = b""
         transit, self.transit = self.transit, None
         if transit is not None:
             transit.client_gone()
@@ -147,11 +178,11 @@ class ServerConnection:
     # -- framing
 
     def _begin(self, data: bytes) -> None:
-        self.held = b""
         end = data.find(HEAD_END)
         if end < 0:
             self._wait_for_head(data)
             return
+        self.held = b""
         key = memo_key(data, end)
         if key is not None:
             head = self.context.memo.get(key[0])
@@ -160,150 +191,159 @@ class ServerConnection:
                 if len(data) == end + 4 + key[1] <= self.context.max_body_bytes:
                     self.context.handle(head, data[end + 4 :], self)  # whole and alone in one read, as nearly always
                 else:
-                    self._expect(key[1], data, end + 4)
+                    self._expect(key[1], data[end + 4 :])
                 return
-        if end > MAX_HEAD_BYTES:
+        if data.startswith(b"\r\n"):
+            self._begin(_without_blank_lines(data))
+        elif end > MAX_HEAD_BYTES:
             self.refuse(431, "the request head is too large")
         else:
-            self._parse(data, end, key)
+            self._read_head(data, end, key)
 
     def _wait_for_head(self, data: bytes) -> None:
+        data = _without_blank_lines(data)
         if not self.held:
             self.since = self.context.tick
-        if len(data) > MAX_HEAD_BYTES:
+        if len(data) >= MAX_HEAD_BYTES + len(HEAD_END):
             self.refuse(431, "the request head is too large")
+        elif data.count(b"\n") != data.count(b"\r\n"):
+            self.refuse(400, "not valid HTTP/1.1: a bare line feed")
+        elif self.is_eof:
+            self.transport.close()
         else:
-            self.held = data.lstrip(b"\r\n")  # blank lines before a request are to be ignored
+            self.held = data
 
-    def _parse(self, data: bytes, end: int, key: tuple[bytes, int] | None) -> None:
-        """A head not seen before: llhttp decides whether it is valid, then its lines are read."""
-        start = _first_line(data)
-        head = self._read_head(data[start : end + 4])
-        if head is None:
-            return
-        if head.wants_continue and head.length <= self.context.max_body_bytes:
-            self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        if head.is_chunked:
-            return self._begin_chunked(head, data[end + 4 :])
-        self.parser = None
-        if key is not None and start == 0 and head.keep_alive and not head.wants_continue:
-            self.context.remember(key[0], head)
-        self._expect(head.length, data, end + 4)
-
-    def _read_head(self, raw: bytes) -> RequestHead | None:
-        """None if it was refused."""
-        self.has_head = self.is_complete = False
-        self.body_parts, self.have = [], 0
-        self.parser = parser = httptools.HttpRequestParser(self)
+    def _read_head(self, data: bytes, end: int, key: tuple[bytes, int] | None) -> None:
+        """A head not seen before."""
+        context = self.context
         try:
-            parser.feed_data(raw)
-            if not self.has_head:
-                raise ValueError("the head does not end where it should")
-            self.head = parse_request_head(raw[:-4], self.context.dropped)
-        except httptools.HttpParserUpgrade:
-            self.refuse(400, "upgrade is not supported")
-            return None
-        except (httptools.HttpParserError, ValueError) as error:
-            self.refuse(400, f"not valid HTTP/1.1: {error}")
-            return None
-        return self.head
+            head = read_request_head(data[: end + 4], context.dropped)
+        except BadRequest as problem:
+            self.refuse(problem.status, str(problem))
+            return
+        self.head = head
+        body = data[end + 4 :]
+        if self._is_taken(head, body):
+            return
+        if head.wants_continue and head.length <= context.max_body_bytes:
+            self.transport.write(CONTINUE)
+        if head.is_chunked:
+            self._collect(ChunkedFraming(), body)
+            return
+        if key is not None and head.keep_alive and not head.wants_continue:
+            context.remember(key[0], head)
+        self._expect(head.length, body)
 
-    def _begin_chunked(self, head: RequestHead, data: bytes) -> None:
-        head.keep_alive = False  # what follows a chunked body in the same read cannot be told from it
-        if data:
-            self._feed(data)
+    def _is_taken(self, head: RequestHead, body: bytes) -> bool:
+        """Does the application take the body in parts?"""
+        handle_head = self.context.handle_head
+        if handle_head is None or not (head.is_chunked or head.length):
+            return False
+        self.intake = intake = Intake(self, ChunkedFraming() if head.is_chunked else LengthFraming(head.length))
+        transit = handle_head(head, self)
+        if transit is None:
+            self.intake = None
+            return False
+        if self.intake is intake:  # it has not been answered yet
+            self.transit = transit
+            intake.begin(transit, body, must_continue=head.wants_continue)
+        return True
 
-    def _expect(self, length: int, data: bytes, start: int) -> None:
-        """The body has `length` bytes and begins at data[start]."""
-        have = len(data) - start
+    def _expect(self, length: int, data: bytes) -> None:
+        """The body has `length` bytes and begins with these."""
+        over = len(data) - length
         if length > self.context.max_body_bytes:
             self.refuse(413, "the request body is too large")
-        elif have == length:
-            self._complete(data[start:])
-        elif have > length:
-            self._hold(data[start + length :])
-            self._complete(data[start : start + length])
+        elif over < 0:
+            self._collect(LengthFraming(length), data)
+        elif over:
+            self.accept(data[:length], data[length:])
         else:
-            self.want, self.have, self.body_parts = length, have, [data[start:]]
-            self.since = self.context.tick
+            self.accept(data, b"")
 
-    def _collect(self, data: bytes) -> None:
-        self.have += len(data)
-        over = self.have - self.want
-        if over > 0:
-            self._hold(data[len(data) - over :])
-            data = data[: len(data) - over]
-        self.body_parts.append(data)
-        if over >= 0:
-            self.want = -1
-            body, self.body_parts = b"".join(self.body_parts), []
-            self._complete(body)
-
-    def _feed(self, data: bytes) -> None:
-        """Bytes of a chunked body."""
-        assert self.parser is not None
-        try:
-            self.parser.feed_data(data)
-        except httptools.HttpParserError as error:
-            if not self.is_complete:
-                return self.refuse(400, f"not valid HTTP/1.1: {error}")
-        if self.have > self.context.max_body_bytes:
-            self.refuse(413, "the request body is too large")
-        elif self.is_complete:
-            self.parser = None
-            body, self.body_parts = b"".join(self.body_parts), []
-            self._complete(body)
-
-    def on_headers_complete(self) -> None:
-        self.has_head = True
-
-    def on_body(self, body: bytes) -> None:
-        if not self.is_complete:
-            self.have += len(body)
-            self.body_parts.append(body)
-
-    def on_message_complete(self) -> None:
-        self.is_complete = True
-
-    def _complete(self, body: bytes) -> None:
-        head = self.head
-        assert head is not None
-        self.context.handle(head, body, self)
+    def _collect(self, framing: Framing, data: bytes) -> None:
+        self.intake = intake = Intake(self, framing)
+        intake.collect(data)
 
     def _hold(self, data: bytes) -> None:
         """Pipelined bytes wait until the answer before them is sent."""
         self.held += data
-        if len(self.held) > MAX_HEAD_BYTES and not self.is_reading_paused and not self.is_closed:
+        if len(self.held) > MAX_HEAD_BYTES:
+            self.pause_reading()
+
+    # -- for the intake
+
+    def accept(self, body: bytes, rest: bytes) -> None:
+        """The request is whole; ``rest`` came behind it."""
+        head = self.head
+        assert head is not None
+        self.end_intake(rest)
+        self.context.handle(head, body, self)
+
+    def end_intake(self, rest: bytes) -> None:
+        """All of the body has come; ``rest`` came behind it."""
+        self.intake = None
+        self.resume_reading()
+        if rest:
+            self._hold(rest)
+
+    def refuse_body(self, status: int, message: str) -> None:
+        """The body under way is none, or comes too slowly."""
+        transit, self.transit = self.transit, None
+        has_answered = self.has_answered
+        if transit is not None:
+            transit.client_gone()
+        if has_answered:
+            self.transport.abort()
+        else:
+            self.refuse(status, message)
+
+    def pause_reading(self) -> None:
+        """Until resume_reading."""
+        if not self.is_reading_paused and not self.is_closed:
             self.is_reading_paused = True
             self.transport.pause_reading()
 
+    def resume_reading(self) -> None:
+        """Go on, if it was paused."""
+        if self.is_reading_paused and not self.is_closed:
+            self.is_reading_paused = False
+            self.transport.resume_reading()
+
     # -- for the application
+
+    def slow(self, is_slow: bool) -> None:
+        """Stop (True) or go on (False) handing over the body that goes to the transit in parts."""
+        if self.intake is not None:
+            self.intake.slow(is_slow)
 
     def write(self, data: bytes) -> None:
         """Send bytes of the answer; nothing happens once the client has gone."""
         if not self.is_closed:
+            self.has_answered = True
             self.transport.write(data)
 
     def write_parts(self, *parts: bytes) -> None:
         """The same with one system call for several parts, never joined."""
         if not self.is_closed:
+            self.has_answered = True
             self.transport.writelines(parts)
 
     def finish(self) -> None:
         """The answer is complete: take the next request or close."""
         head, self.head = self.head, None
         self.transit = None
+        self.has_answered = False
         self.since = self.context.tick
         if self.is_closed:
             return
-        if head is None or not head.keep_alive or self.context.is_draining:
-            self.transport.close()
+        if head is None or not head.keep_alive or self.context.is_draining or self.intake is not None:
+            self._end()
         elif self.held:
-            if self.is_reading_paused:
-                self.is_reading_paused = False
-                self.transport.resume_reading()
-            held, self.held = self.held, b""
-            self._begin(held)
+            if not self.is_walking:
+                self._walk_held()
+        elif self.is_eof:
+            self.transport.close()
 
     def abort(self) -> None:
         """Cut the connection: the client must see that the answer is not whole."""
@@ -312,33 +352,73 @@ class ServerConnection:
 
     def refuse(self, status: int, message: str) -> None:
         """Answer a request that cannot be framed, and close once the client has had time to read that."""
-        self.parser = None
-        self.want = -1
+        self.write(self.context.refuse(status, message))
+        self._linger()
+
+    # -- ends
+
+    def _walk_held(self) -> None:
+        """Pipelined requests, one after the other: answers of our own may come at once, and must not nest."""
+        self.is_walking = True
+        while self.held and self.head is None and not self.is_closed and not self.is_lingering:
+            self.resume_reading()
+            held = self.held
+            self._begin(held)
+            if self.head is None and self.held == held:
+                break  # not a whole head yet
+        self.is_walking = False
+
+    def _end(self) -> None:
+        """No further request on this connection."""
+        if self.intake is not None or self.held or self.is_reading_paused:
+            self._linger()
+        else:
+            self.transport.close()
+
+    def _linger(self) -> None:
+        """Close once the client has had time to read what was sent: a close with unread bytes would destroy that on its way."""
+        self.head = self.intake = None
         self.held = b""
-        self.body_parts = []
         self.is_lingering = True
         self.since = self.context.tick
-        self.write(self.context.refuse(status, message))
-        if not self.is_closed and self.transport.can_write_eof():
+        if self.is_closed:
+            return
+        self.resume_reading()
+        if self.is_eof or not self.transport.can_write_eof():
+            self.transport.close()
+        else:
             self.transport.write_eof()
 
     def check(self, tick: int) -> None:
         """The sweep's visit."""
+        waited = tick - self.since
         if self.is_lingering:
-            if tick - self.since >= LINGER_TICKS:
+            if waited >= LINGER_TICKS:
                 self.transport.abort()
+        elif self.intake is not None:
+            self.intake.check(tick)
         elif self.transit is not None:
-            self.transit.check()
-        elif self.want >= 0 or self.held or self.head is not None:
-            if tick - self.since > ARRIVAL_TICKS:
-                self.refuse(408, "the request took too long to arrive")
-        elif tick - self.since > IDLE_TICKS or self.context.is_draining:
+            if self.is_eof and self._is_gone():
+                self.transport.abort()
+            else:
+                self.transit.check()
+        elif self.held or self.head is not None:
+            if waited > ARRIVAL_TICKS:
+                self.refuse(408, LATE)
+        elif waited > IDLE_TICKS or self.context.is_draining:
             self.transport.close()
 
+    def _is_gone(self) -> bool:
+        """Has a client that had shut its side reset the connection since?"""
+        if _TCP_INFO is None:
+            return False
+        state: bytes = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)
+        return state[0] == _TCP_CLOSE
 
-def _first_line(data: bytes) -> int:
-    """Where the request line begins: blank lines before it are to be ignored."""
+
+def _without_blank_lines(data: bytes) -> bytes:
+    """Blank lines before a request are to be ignored."""
     start = 0
     while data.startswith(b"\r\n", start):
         start += 2
-    return start
+    return data[start:] if start else data

@@ -1,4 +1,8 @@
-"""What the two sides of the proxy tell one request in transit."""
+"""What the two sides of the proxy tell one request in transit.
+
+Most requests are whole before they are sent. One whose body goes through in parts (see :mod:`claudeops.wire.server` and
+``Pool.upload``) hears of them by ``request_part`` and ``request_end``, and sends them by ``send_part`` and ``send_end``.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,14 @@ class Carrier:
 
     def slow(self, is_slow: bool) -> None:
         """Stop (True) or go on (False) reading the answer."""
+        raise NotImplementedError
+
+    def send_part(self, data: bytes) -> None:
+        """The next bytes of a request body that is sent in parts. Raises ValueError for more than was announced."""
+        raise NotImplementedError
+
+    def send_end(self) -> None:
+        """That body is whole. Raises ValueError if it is shorter than was announced."""
         raise NotImplementedError
 
 
@@ -32,6 +44,18 @@ class Transit:
 
     def client_slow(self, is_slow: bool) -> None:
         """The client's socket buffer is full (True) or has drained (False)."""
+        raise NotImplementedError
+
+    def request_part(self, data: bytes) -> None:
+        """The next bytes of the client's body: only for who took the request by its head."""
+        raise NotImplementedError
+
+    def request_end(self) -> None:
+        """The client's body is whole."""
+        raise NotImplementedError
+
+    def upstream_slow(self, is_slow: bool) -> None:
+        """What carries a body in parts cannot take more of it for now (True), or can again (False); it takes it all the same."""
         raise NotImplementedError
 
     def response(self, status: int, head: bytes, body: bytes, is_complete: bool) -> None:

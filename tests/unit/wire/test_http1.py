@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claudeops.wire.http1 import chunk, header, json_answer, memo_key, parse_request_head, without_hop_lines, without_length
+from claudeops.wire.body import chunk
+from claudeops.wire.http1 import header, json_answer, memo_key, parse_request_head, without_hop_lines, without_length
 from claudeops.wire.server import NOTHING_DROPPED
 
 HEAD = (
@@ -31,14 +32,14 @@ def test_hop_by_hop_nominated_and_dropped_lines_are_not_forwarded() -> None:
     ("version", "line", "keep_alive"), [(b"1.1", b"close", False), (b"1.0", b"keep-alive", False), (b"1.1", b"keep-alive", True)]
 )
 def test_a_connection_is_kept_only_as_the_client_says(version: bytes, line: bytes, keep_alive: bool) -> None:
-    head = parse_request_head(b"GET / HTTP/" + version + b"\r\nConnection: " + line, NOTHING_DROPPED)
+    head = parse_request_head(b"GET / HTTP/" + version + b"\r\nHost: x\r\nConnection: " + line, NOTHING_DROPPED)
     assert head.keep_alive is keep_alive
 
 
 @pytest.mark.parametrize("line", [b" folded", b"name : value", b"noline", b": empty", b"content-length: " + b"9" * 16])
 def test_lines_that_may_be_read_in_two_ways_are_refused(line: bytes) -> None:
     with pytest.raises(ValueError, match=r"header line|content-length"):
-        parse_request_head(b"GET / HTTP/1.1\r\n" + line, NOTHING_DROPPED)
+        parse_request_head(b"GET / HTTP/1.1\r\nhost: x\r\n" + line, NOTHING_DROPPED)
 
 
 def test_heads_that_differ_in_length_only_share_a_memo_key() -> None:
@@ -58,7 +59,7 @@ def test_a_length_that_is_not_plain_digits_is_never_memoized(digits: bytes) -> N
 @settings(max_examples=50)
 def test_every_end_to_end_line_is_forwarded_byte_for_byte(fields: list[tuple[str, str]]) -> None:
     lines = [f"x-{name}:{value}".encode() for name, value in fields]
-    head = parse_request_head(b"\r\n".join([b"GET / HTTP/1.1", *lines]), NOTHING_DROPPED)
+    head = parse_request_head(b"\r\n".join([b"GET / HTTP/1.1", b"host: x", *lines]), NOTHING_DROPPED)
     assert head.forward == b"".join(line + b"\r\n" for line in lines)
 
 
