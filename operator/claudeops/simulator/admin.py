@@ -87,10 +87,12 @@ class Admin:
         return self._world.pools.in_force()
 
     def reset(self) -> dict[str, str]:
-        """Zero the referee's figures and forget the cached prompts; buckets and faults stay as they are."""
+        """Zero the referee's figures; forget cached prompts, batches and files. Buckets and faults stay as they are."""
         self._world.pools.tick()
         self._referee.reset(time.time())
         self._world.cache.clear()
+        self._api.batches.clear()
+        self._api.files.clear()
         for group in self._world.pools.all():
             group.record.reset()
         return {"status": "ok"}

@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable, Sequence
 from hashlib import sha256
 
+from claudeops.simulator.batchdesk import BatchDesk
 from claudeops.simulator.call import BROKEN, JSON_LINES, TOO_LARGE, Answer, Call, Problem, not_found
 from claudeops.simulator.encoding import decode_body
+from claudeops.simulator.filedesk import FileDesk
 from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.message import MessageRequest
 from claudeops.simulator.modelinfo import list_models, retrieve_model
@@ -16,10 +18,12 @@ from claudeops.simulator.production import GARBAGE, Production
 from claudeops.simulator.prompt import breakpoints
 from claudeops.simulator.referee import LoggedRequest, Referee
 from claudeops.simulator.route import Target, body_limit_bytes, find_target
-from claudeops.simulator.stage import ACCOUNT_STAGES, COUNT_STAGES, MESSAGE_STAGES, Stage, World
+from claudeops.simulator.stage import ACCOUNT_STAGES, BATCH_STAGES, COUNT_STAGES, FILE_STAGES, MESSAGE_STAGES, Stage, World
 
 Operation = Callable[[Call], Answer | Problem | None]
 """Answers a call; None: it answers later by itself."""
+
+_ABSENT: tuple[Sequence[Stage], Operation] = ((), lambda call: not_found("Not found"))
 
 
 class Api:
@@ -32,10 +36,23 @@ class Api:
         self._loop = asyncio.get_running_loop()
         self.in_flight = 0
         self.streams = 0
+        self.batches = batches = BatchDesk(world)
+        self.files = files = FileDesk(world)
         today = world.identity.today
         self._operations: dict[str, tuple[Sequence[Stage], Operation]] = {
             "message": (MESSAGE_STAGES, self._produce),
             "count": (COUNT_STAGES, lambda call: Answer.of({"input_tokens": call.lookup.use.total})),
+            "create_batch": (BATCH_STAGES, batches.create),
+            "list_batches": (BATCH_STAGES, batches.list_page),
+            "retrieve_batch": (BATCH_STAGES, batches.retrieve),
+            "cancel_batch": (BATCH_STAGES, batches.cancel),
+            "delete_batch": (BATCH_STAGES, batches.delete),
+            "batch_results": (BATCH_STAGES, lambda call: self._stream(call, batches.results)),
+            "upload_file": (FILE_STAGES, files.upload),
+            "list_files": (FILE_STAGES, files.list_page),
+            "retrieve_file": (FILE_STAGES, files.retrieve),
+            "delete_file": (FILE_STAGES, files.delete),
+            "file_content": (FILE_STAGES, files.content),
             "list_models": (ACCOUNT_STAGES, lambda call: list_models(call, today())),
             "retrieve_model": (ACCOUNT_STAGES, lambda call: retrieve_model(call, today())),
         }
@@ -49,12 +66,19 @@ class Api:
             self._refuse(call, problem or not_found("Not found"))
             return
         call.names = target.names
-        stages, operation = self._operations[target.operation]
+        stages, operation = self._operations.get(target.operation, _ABSENT)
         found = self._walk(call, stages) or operation(call)
         if isinstance(found, Answer):
             self._answer(call, found)
         elif found is not None:
             self._refuse(call, found)
+
+    def _stream(self, call: Call, operation: Operation) -> Answer | Problem | None:
+        """An operation that writes its answer itself when it can be given."""
+        found = operation(call)
+        if found is None:
+            self._log(call, 200, None)
+        return found
 
     def _produce(self, call: Call) -> None:
         assert call.model is not None

@@ -60,6 +60,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     burst_s: float = 5.0
     seed: int = 0
     has_fixed_ids: bool = False
+    has_downloadable_files: bool = False
     output_median_tokens: float = 350.0
     output_sigma: float = 0.8
     tokens_per_event: int = 10

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from claudeops.simulator.identity import mint
 from claudeops.simulator.message import Block, MessageRequest
 from claudeops.simulator.promptcache import InputUse
 
@@ -29,8 +30,19 @@ class Part(msgspec.Struct, frozen=True):
     signature: str = ""
 
 
+class Service(msgspec.Struct, frozen=True):
+    """How a request is served, as ``usage`` says it."""
+
+    tier: Literal["standard", "priority", "batch"] = "standard"
+    speed: Literal["standard", "fast"] = "standard"
+    inference_geo: str = "global"
+
+
+STANDARD = Service()
+
+
 class Content(msgspec.Struct, frozen=True):
-    """A planned answer."""
+    """A planned answer. ``diagnostics`` and ``stop_details`` as the answer shows them."""
 
     id: str
     model: str
@@ -38,6 +50,10 @@ class Content(msgspec.Struct, frozen=True):
     stop_reason: str
     use: InputUse
     filler_bytes: int = 0
+    service: Service = STANDARD
+    stop_sequence: str | None = None
+    stop_details: dict[str, Any] | None = None
+    diagnostics: dict[str, Any] | None = None
 
     @property
     def output_tokens(self) -> int:
@@ -57,6 +73,7 @@ class Draft(msgspec.Struct, frozen=True):
     use: InputUse
     tokens: int
     cap_tokens: int
+    service: Service = STANDARD
 
 
 def plan(request: MessageRequest, draft: Draft, dice: random.Random) -> Content:
@@ -65,9 +82,9 @@ def plan(request: MessageRequest, draft: Draft, dice: random.Random) -> Content:
     A tool is called when the choice is forced, or when it is free and the last message brings no tool result.
     Thinking is shown when the request asks for it by ``thinking``; its share of the output is fixed.
     """
-    message_id = f"msg_sim{dice.getrandbits(88):022x}"
+    empty = Content(mint("msg", dice), draft.model, (), "max_tokens", draft.use, service=draft.service)
     if draft.cap_tokens == 0:
-        return Content(message_id, draft.model, (), "max_tokens", draft.use)
+        return empty
     total = min(draft.tokens, draft.cap_tokens)
     parts: list[Part] = []
     if request.thinking_type() in ("adaptive", "enabled", "between_tools") and total > 1:
@@ -80,11 +97,11 @@ def plan(request: MessageRequest, draft: Draft, dice: random.Random) -> Content:
     if tool is None:
         parts.append(Part("text", total))
         ending = "max_tokens" if draft.tokens > draft.cap_tokens else "end_turn"
-        return Content(message_id, draft.model, tuple(parts), ending, draft.use)
+        return msgspec.structs.replace(empty, parts=tuple(parts), stop_reason=ending)
     json_input = msgspec.json.encode(_sample_input(tool)).decode()
     cost = min(total, max(1, len(json_input) // CHARACTERS_PER_TOKEN))
-    parts.append(Part("tool_use", cost, f"toolu_sim{dice.getrandbits(88):022x}", str(tool.get("name", "")), json_input))
-    return Content(message_id, draft.model, tuple(parts), "tool_use", draft.use)
+    parts.append(Part("tool_use", cost, mint("toolu", dice), str(tool.get("name", "")), json_input))
+    return msgspec.structs.replace(empty, parts=tuple(parts), stop_reason="tool_use")
 
 
 def _chosen_tool(request: MessageRequest) -> Block | None:

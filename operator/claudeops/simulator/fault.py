@@ -12,6 +12,8 @@ import msgspec
 from claudeops.catalogue import load_catalogue
 from claudeops.errors import InvalidResource
 
+MESSAGES_PATH = "/v1/messages"
+
 FaultKind = Literal[
     "throttle",
     "overloaded",
@@ -23,6 +25,7 @@ FaultKind = Literal[
     "garbage",
     "half_json",
     "big_event",
+    "stall",
     "outside_share",
 ]
 
@@ -30,7 +33,8 @@ FaultKind = Literal[
 class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
     """One line of the script. Without filters it meets every request, for ever; the first fault that matches wins.
 
-    Filters: ``model`` (an id, an alias or a rate-limit group), ``client`` (an address, or a network as a.b.c.d/n),
+    Filters: ``model`` (an id, an alias or a rate-limit group), ``path`` (how the request's path begins; without it only
+    ``/v1/messages`` itself, and of ``stall`` the creation of batches), ``client`` (an address, or a network as a.b.c.d/n),
     ``key`` (how the API key ends), ``probability``, ``for_s`` (from when it was set), ``until`` (seconds since the
     epoch), ``count`` (how many requests it meets).
     Parameters: ``retry_after_s`` of a throttle; ``after_events``: how many content events of a stream pass before
@@ -41,6 +45,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
 
     kind: FaultKind
     model: str | None = None
+    path: str | None = None
     client: str | None = None
     key: str | None = None
     probability: float = 1.0
@@ -78,6 +83,7 @@ class Subject(msgspec.Struct, frozen=True):
     group: str | None
     client: str
     key: str
+    path: str = MESSAGES_PATH
 
 
 class ActiveFault(msgspec.Struct):
@@ -96,6 +102,8 @@ class ActiveFault(msgspec.Struct):
     def meets(self, subject: Subject) -> bool:
         """Whether the filters (all but chance, time and count) match."""
         fault = self.fault
+        if not (subject.path == MESSAGES_PATH or fault.kind == "stall" if fault.path is None else subject.path.startswith(fault.path)):
+            return False
         if fault.model is not None and fault.model != subject.group and _resolve(fault.model) != subject.model:
             return False
         if fault.key is not None and not subject.key.endswith(fault.key):
@@ -109,6 +117,11 @@ class FaultScript:
     def __init__(self, seed: int) -> None:
         self._active: list[ActiveFault] = []
         self._dice = random.Random(f"faults {seed}")
+
+    @property
+    def is_any(self) -> bool:
+        """Whether any fault was set and not yet used up."""
+        return bool(self._active)
 
     def replace(self, faults: Iterable[Fault], now_s: float) -> None:
         """Put these faults in force instead of all others, from now (seconds since the epoch) on."""
@@ -124,12 +137,20 @@ class FaultScript:
         """The fault that this request meets, counted as a hit; None for an ordinary answer."""
         for active in self.active(now_s):
             fault = active.fault
-            if fault.kind == "outside_share" or (fault.kind == "stream_error" and not is_stream) or not active.meets(subject):
+            if fault.kind in ("outside_share", "stall") or (fault.kind == "stream_error" and not is_stream) or not active.meets(subject):
                 continue
             if fault.probability >= 1 or self._dice.random() < fault.probability:
                 active.hits += 1
                 return fault
         return None
+
+    def is_stalled(self, subject: Subject, now_s: float) -> bool:
+        """Whether the batch that this request makes is never processed; counted as a hit."""
+        for active in self.active(now_s):
+            if active.fault.kind == "stall" and active.meets(subject):
+                active.hits += 1
+                return True
+        return False
 
     def outside_share(self, group: str, now_s: float) -> float:
         """The share of this group's limits that others in the organisation take now."""

@@ -158,9 +158,10 @@ class Connection(asyncio.Protocol):
         self.transport.write(head if is_head else head + body)
         self._finish()
 
-    def begin_stream(self, lines: bytes, first: bytes) -> None:
+    def begin_stream(self, lines: bytes, first: bytes = b"") -> None:
         """The head of a 200 in chunks, together with its first bytes."""
-        self.transport.write(b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n" % (lines, len(first), first))
+        chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n%b" % (lines, chunk))
 
     def write_chunk(self, data: bytes) -> None:
         """More bytes of a stream."""

@@ -111,7 +111,7 @@ def decode_message(body: bytes | bytearray | msgspec.Raw) -> MessageRequest:
     try:
         return _MESSAGE_DECODER.decode(body)
     except msgspec.DecodeError as error:
-        raise MalformedBody(_message_of(error)) from error
+        raise MalformedBody(message_of(error)) from error
 
 
 def decode_count(body: bytes | bytearray) -> CountRequest:
@@ -119,10 +119,10 @@ def decode_count(body: bytes | bytearray) -> CountRequest:
     try:
         return _COUNT_DECODER.decode(body)
     except msgspec.DecodeError as error:
-        raise MalformedBody(_message_of(error)) from error
+        raise MalformedBody(message_of(error)) from error
 
 
-def _message_of(error: msgspec.DecodeError) -> str:
+def message_of(error: msgspec.DecodeError) -> str:
     """What the API says about this mistake."""
     text = str(error)
     if not isinstance(error, msgspec.ValidationError):

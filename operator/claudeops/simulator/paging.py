@@ -42,20 +42,19 @@ def page_by_id(request: Request, entries: Sequence[Entry], id_of: Callable[[Entr
     unknown = next((cursor for cursor in (after, before) if cursor and cursor not in ids), None)
     if unknown is not None:
         return not_found(f"no object has the id {unknown}")
-    assert size is not None
+    begin, end, has_more = _window(ids, after, before, size or MAX_PAGE)
+    found = ids[begin:end]
+    return list(entries[begin:end]), {"has_more": has_more, "first_id": next(iter(found), None), "last_id": next(reversed(found), None)}
+
+
+def _window(ids: Sequence[str], after: str, before: str, size: int) -> tuple[int, int, bool]:
+    """Where a page begins and ends, and whether there is more in its direction."""
     if before:
         end = ids.index(before)
-        begin, has_more = max(0, end - size), end > size
-    else:
-        begin = ids.index(after) + 1 if after else 0
-        end = min(len(ids), begin + size)
-        has_more = end < len(ids)
-    found = ids[begin:end]
-    return list(entries[begin:end]), {
-        "has_more": has_more,
-        "first_id": found[0] if found else None,
-        "last_id": found[-1] if found else None,
-    }
+        return max(0, end - size), end, end > size
+    begin = ids.index(after) + 1 if after else 0
+    end = min(len(ids), begin + size)
+    return begin, end, end < len(ids)
 
 
 def page_by_cursor(

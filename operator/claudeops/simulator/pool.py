@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 import msgspec
 
 from claudeops.catalogue import RateLimits, load_catalogue
+from claudeops.catalogue.model import BatchLimits
 from claudeops.errors import InvalidResource
 from claudeops.simulator.config import Account, SimulatorConfig
 from claudeops.simulator.fault import FaultScript
@@ -17,7 +18,22 @@ from claudeops.simulator.referee import GroupRecord
 
 Clock = Callable[[], float]
 COUNT_TOKENS_GROUP = "count-tokens"
+BATCH_GROUP = "batches"
+FILES_GROUP = "files"
 UNLIMITED = 10**12
+
+
+def _batch_requests_per_minute(tier: str) -> int | None:
+    limits = load_catalogue().batch_limits(tier)
+    return None if limits is None else limits.requests_per_minute
+
+
+_REQUEST_POOLS: dict[str, Callable[[str], int | None]] = {
+    COUNT_TOKENS_GROUP: lambda tier: load_catalogue().count_tokens_limit(tier),
+    BATCH_GROUP: _batch_requests_per_minute,
+    FILES_GROUP: lambda tier: load_catalogue().files_limit,
+}
+"""Pools that limit nothing but requests, with their limit by tier."""
 
 
 class Group:
@@ -92,11 +108,16 @@ class Pools:
 
     def __init__(self, config: SimulatorConfig, faults: FaultScript, clock: Clock) -> None:
         self._faults = faults
-        self._clock = clock
+        self.clock = clock
         self._tier = config.tier
         self._limits = dict(config.limits)
         self._burst_s = config.burst_s
         self._groups: dict[tuple[str, str], Group] = {}
+
+    @property
+    def batch_limits(self) -> BatchLimits | None:
+        """What the Message Batches API takes; None when it is unlimited."""
+        return None if self._tier is None else load_catalogue().batch_limits(self._tier)
 
     def limits_of(self, group: str) -> RateLimits | None:
         """The limits in force for a group; None when it is unlimited."""
@@ -104,8 +125,8 @@ class Pools:
             return self._limits[group]
         if self._tier is None:
             return None
-        if group == COUNT_TOKENS_GROUP:
-            per_minute = load_catalogue().count_tokens_limit(self._tier)
+        if group in _REQUEST_POOLS:
+            per_minute = _REQUEST_POOLS[group](self._tier)
             return None if per_minute is None else RateLimits(per_minute, UNLIMITED, UNLIMITED)
         return load_catalogue().tier_limits(self._tier, group)
 
@@ -115,8 +136,8 @@ class Pools:
         found = self._groups.get(key)
         if found is None:
             limits = self.limits_of(name)
-            limiter = None if limits is None else GroupLimiter(limits, self._burst_s, self._clock())
-            found = self._groups[key] = Group(limiter, GroupRecord(account.organization, name), self._clock)
+            limiter = None if limits is None else GroupLimiter(limits, self._burst_s, self.clock())
+            found = self._groups[key] = Group(limiter, GroupRecord(account.organization, name), self.clock)
             self._apply_outside(name, found)
         return found
 
@@ -135,7 +156,7 @@ class Pools:
             if limits is None:
                 group.limiter = None
             elif group.limiter is None:
-                group.limiter = GroupLimiter(limits, self._burst_s, self._clock())
+                group.limiter = GroupLimiter(limits, self._burst_s, self.clock())
                 group.limiter.output.drain_per_s = group.drain_per_s
             else:
                 group.limiter.resize(limits, self._burst_s)
@@ -148,7 +169,7 @@ class Pools:
 
     def in_force(self) -> dict[str, object]:
         """What ``GET /_sim/limits`` shows."""
-        names = [*load_catalogue().groups, COUNT_TOKENS_GROUP]
+        names = [*load_catalogue().groups, *_REQUEST_POOLS]
         limits = {name: found for name in names if (found := self.limits_of(name)) is not None}
         return {"tier": self._tier, "burst_s": self._burst_s, "limits": limits}
 

@@ -15,7 +15,7 @@ from claudeops.simulator.legality import violation
 from claudeops.simulator.limiter import PER_MINUTE_NAMES, Refusal, ratelimit_lines
 from claudeops.simulator.message import MalformedBody, decode_count, decode_message
 from claudeops.simulator.modelinfo import is_retired
-from claudeops.simulator.pool import COUNT_TOKENS_GROUP, Pools
+from claudeops.simulator.pool import BATCH_GROUP, COUNT_TOKENS_GROUP, FILES_GROUP, Pools
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse, Lookup, PromptCache
 
@@ -25,10 +25,11 @@ _BEFORE_ANSWER = {"overloaded": OVERLOADED, "error500": INTERNAL}
 class World:
     """What all calls share."""
 
-    __slots__ = ("cache", "config", "faults", "identity", "pools")
+    __slots__ = ("cache", "config", "faults", "identity", "monotonic_s", "pools")
 
     def __init__(self, config: SimulatorConfig, faults: FaultScript, pools: Pools, cache: PromptCache) -> None:
         self.config = config
+        self.monotonic_s = pools.clock
         self.faults = faults
         self.pools = pools
         self.cache = cache
@@ -99,13 +100,30 @@ def _check_legality(call: Call, world: World) -> Problem | None:
     return None if message is None else invalid(message)
 
 
+def _find_group(call: Call, world: World) -> Problem | None:
+    """The pool of limits that the model's requests share."""
+    assert call.model is not None and call.account is not None
+    call.group = world.pools.group(call.account, call.model.rate_limit_group or call.model.id)
+    return None
+
+
+def subject_of(call: Call) -> Subject:
+    """The call as the filters of faults see it."""
+    model = call.model
+    return Subject(
+        "" if model is None else model.id,
+        None if model is None else model.rate_limit_group,
+        call.request.client,
+        call.key,
+        call.request.path,
+    )
+
+
 def _meet_faults(call: Call, world: World) -> Problem | None:
     """The fault that the script has for this call; some end it here, the others are the answer's."""
-    assert call.message is not None and call.model is not None and call.account is not None
-    model = call.model
-    call.group = world.pools.group(call.account, model.rate_limit_group or model.id)
-    subject = Subject(model.id, model.rate_limit_group, call.request.client, call.key)
-    fault = call.fault = world.faults.pick(subject, time.time(), is_stream=call.is_stream)
+    if not world.faults.is_any:
+        return None
+    fault = call.fault = world.faults.pick(subject_of(call), time.time(), is_stream=call.is_stream)
     if fault is None:
         return None
     if fault.kind == "throttle":
@@ -138,17 +156,21 @@ def _limit(call: Call, world: World) -> Problem | None:
     call.ratelimit_lines = _current_ratelimits(call, world)
     if refusal is None:
         return None
-    return _throttled(refusal, call.account.organization_id, call.model.id)
+    return throttled(refusal, call.account.organization_id, call.model.id)
 
 
-def _limit_count(call: Call, world: World) -> Problem | None:
-    """The separate pool of ``count_tokens``."""
-    assert call.model is not None and call.account is not None
-    refusal = world.pools.group(call.account, COUNT_TOKENS_GROUP).admit(InputUse(0), counts_reads=False)
-    return None if refusal is None else _throttled(refusal, call.account.organization_id, call.model.id)
+def _limit_pool(name: str) -> Stage:
+    """The request limit of an endpoint that has a pool of its own."""
+
+    def limit(call: Call, world: World) -> Problem | None:
+        assert call.account is not None
+        refusal = world.pools.group(call.account, name).admit(InputUse(0), counts_reads=False)
+        return None if refusal is None else throttled(refusal, call.account.organization_id, name if call.model is None else call.model.id)
+
+    return limit
 
 
-def _throttled(refusal: Refusal, organization_id: str, model_id: str) -> Problem:
+def throttled(refusal: Refusal, organization_id: str, model_id: str) -> Problem:
     """The documented 429."""
     message = (
         f"This request would exceed your organization's rate limit of {refusal.limit_per_minute:,} "
@@ -162,14 +184,21 @@ def _throttled(refusal: Refusal, organization_id: str, model_id: str) -> Problem
 
 def _current_ratelimits(call: Call, world: World) -> bytes:
     """The rate-limit headers of this moment, unless they are turned off or nothing is limited."""
-    assert call.group is not None
-    limiter = call.group.limiter
-    if limiter is None or not world.config.has_ratelimit_headers:
+    limiter = None if call.group is None else call.group.limiter
+    if call.group is None or limiter is None or not world.config.has_ratelimit_headers:
         return b""
     call.group.advance()
     return ratelimit_lines(limiter, time.time())
 
 
-MESSAGE_STAGES: tuple[Stage, ...] = (_authenticate, _check_version, _parse, _find_model, _check_legality, _meet_faults, _count, _limit)
-COUNT_STAGES: tuple[Stage, ...] = (_authenticate, _check_version, _parse_count, _find_model, _check_legality, _limit_count, _count)
-ACCOUNT_STAGES: tuple[Stage, ...] = (_authenticate, _check_version)
+MESSAGE_STAGES: tuple[Stage, ...] = (
+    *(_authenticate, _check_version, _parse, _find_model, _check_legality),
+    *(_find_group, _meet_faults, _count, _limit),
+)
+COUNT_STAGES: tuple[Stage, ...] = (
+    *(_authenticate, _check_version, _parse_count, _find_model, _check_legality, _meet_faults),
+    *(_limit_pool(COUNT_TOKENS_GROUP), _count),
+)
+ACCOUNT_STAGES: tuple[Stage, ...] = (_authenticate, _check_version, _meet_faults)
+BATCH_STAGES: tuple[Stage, ...] = (*ACCOUNT_STAGES, _limit_pool(BATCH_GROUP))
+FILE_STAGES: tuple[Stage, ...] = (*ACCOUNT_STAGES, _limit_pool(FILES_GROUP))

@@ -11,7 +11,6 @@ import msgspec
 
 from claudeops.simulator.content import CHARACTERS_PER_TOKEN, BlockKind, Content, Part
 from claudeops.simulator.message import Block
-from claudeops.simulator.promptcache import InputUse
 
 _TEXT = (
     "the pool is warm and the proxy keeps every stream inside its share of the limit while requests wait their turn "
@@ -30,13 +29,17 @@ def _words(offset: int, count: int) -> str:
     return (_CYCLE * rounds + _CYCLE[: _STARTS[rest]])[_STARTS[offset % len(WORDS)] :]
 
 
-def _input_usage(use: InputUse) -> dict[str, Any]:
-    """The input side of ``usage``."""
+def _opening_usage(content: Content) -> dict[str, Any]:
+    """``usage`` but for the output: what a stream says in ``message_start`` only."""
+    use, service = content.use, content.service
     return {
         "input_tokens": use.uncached,
         "cache_creation_input_tokens": use.written,
         "cache_read_input_tokens": use.read,
         "cache_creation": {"ephemeral_5m_input_tokens": use.written_5m, "ephemeral_1h_input_tokens": use.written_1h},
+        "service_tier": service.tier,
+        "speed": service.speed,
+        "inference_geo": service.inference_geo,
     }
 
 
@@ -49,24 +52,29 @@ def _block_of(part: Part, filler: str) -> Block:
     return {"type": "text", "text": _words(0, part.tokens) + filler}
 
 
-def message_json(content: Content) -> bytes:
+def message_document(content: Content) -> dict[str, Any]:
     """The whole answer as one JSON document."""
     filler = "x" * content.filler_bytes
-    usage = {**_input_usage(content.use), "output_tokens": content.output_tokens, "service_tier": "standard", "inference_geo": "global"}
+    usage = {**_opening_usage(content), "output_tokens": content.output_tokens}
     if content.thinking_tokens:
         usage["output_tokens_details"] = {"thinking_tokens": content.thinking_tokens}
-    return msgspec.json.encode(
-        {
-            "id": content.id,
-            "type": "message",
-            "role": "assistant",
-            "model": content.model,
-            "content": [_block_of(part, filler) for part in content.parts],
-            "stop_reason": content.stop_reason,
-            "stop_sequence": None,
-            "usage": usage,
-        }
-    )
+    return {
+        "id": content.id,
+        "type": "message",
+        "role": "assistant",
+        "model": content.model,
+        "content": [_block_of(part, filler) for part in content.parts],
+        "stop_reason": content.stop_reason,
+        "stop_sequence": content.stop_sequence,
+        "stop_details": content.stop_details,
+        "diagnostics": content.diagnostics,
+        "usage": usage,
+    }
+
+
+def message_json(content: Content) -> bytes:
+    """The same as bytes."""
+    return msgspec.json.encode(message_document(content))
 
 
 def _event(name: str, data: dict[str, Any]) -> bytes:
@@ -76,7 +84,6 @@ def _event(name: str, data: dict[str, Any]) -> bytes:
 
 def opening(content: Content) -> bytes:
     """``message_start``."""
-    usage = {**_input_usage(content.use), "output_tokens": 1, "service_tier": "standard", "inference_geo": "global"}
     message: dict[str, Any] = {
         "id": content.id,
         "type": "message",
@@ -85,7 +92,9 @@ def opening(content: Content) -> bytes:
         "content": [],
         "stop_reason": None,
         "stop_sequence": None,
-        "usage": usage,
+        "stop_details": None,
+        "diagnostics": content.diagnostics,
+        "usage": {**_opening_usage(content), "output_tokens": 1},
     }
     return _event("message_start", {"message": message})
 
@@ -100,7 +109,7 @@ def closing(content: Content) -> bytes:
     }
     if content.thinking_tokens:
         usage["output_tokens_details"] = {"thinking_tokens": content.thinking_tokens}
-    delta = {"stop_reason": content.stop_reason, "stop_sequence": None}
+    delta = {"stop_reason": content.stop_reason, "stop_sequence": content.stop_sequence, "stop_details": content.stop_details}
     return _event("message_delta", {"delta": delta, "usage": usage}) + _event("message_stop", {})
 
 

@@ -48,6 +48,7 @@ def test_json_usage_has_all_parts() -> None:
         "cache_creation": {"ephemeral_5m_input_tokens": 30, "ephemeral_1h_input_tokens": 40},
         "output_tokens": 50,
         "service_tier": "standard",
+        "speed": "standard",
         "inference_geo": "global",
     }
 
