@@ -23,7 +23,7 @@ from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
 from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, read_request_head
 from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
 from claudeops.wire.problem import BadRequest
-from claudeops.wire.transit import Transit
+from claudeops.wire.transit import Recipient, Transit
 
 MAX_HEAD_BYTES = 65_536
 MEMO_ENTRIES = 1_024
@@ -94,7 +94,7 @@ class ServerContext:
             connection.transport.abort()
 
 
-class ServerConnection:
+class ServerConnection(Recipient):
     """One client connection; serves one request at a time, in order.
 
     Its states: no request (``head`` is None; ``held`` is the beginning of a head) · a body arrives (``intake``) · the application

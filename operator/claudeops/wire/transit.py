@@ -1,7 +1,7 @@
 """What the two sides of the proxy tell one request in transit.
 
 Most requests are whole before they are sent. One whose body goes through in parts (see :mod:`claudeops.wire.server` and
-``Pool.upload``) hears of them by ``request_part`` and ``request_end``, and sends them by ``send_part`` and ``send_end``.
+:mod:`claudeops.wire.upload`) hears of them by ``request_part`` and ``request_end``, and sends them by ``send_part`` and ``send_end``.
 """
 
 from __future__ import annotations
@@ -26,6 +26,28 @@ class Carrier:
 
     def send_end(self) -> None:
         """That body is whole. Raises ValueError if it is shorter than was announced."""
+        raise NotImplementedError
+
+
+class Recipient:
+    """A client connection, as the transit that answers it sees it; or something that stands for one."""
+
+    __slots__ = ()
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the answer; nothing happens once the client has gone."""
+        raise NotImplementedError
+
+    def write_parts(self, *parts: bytes) -> None:
+        """The same with one system call for several parts, never joined."""
+        raise NotImplementedError
+
+    def finish(self) -> None:
+        """The answer is complete."""
+        raise NotImplementedError
+
+    def abort(self) -> None:
+        """The answer will never be complete, and the client must see that."""
         raise NotImplementedError
 
 
