@@ -21,7 +21,7 @@ from bench.result import record
 from bench.subject import LOAD_CORE, Subject, config_document, our_proxy, put_load, request_body, write_load_script
 from claudeops.proxyconfig import ModelChoice, ProxyConfig, Rates
 
-ANSWERED = re.compile(rb'claudeops_requests_total\{[^}]*code="200"[^}]*\} (\d+)')
+ANSWERED = re.compile(rb'claudeops_requests_total\{[^}]*code="200"[^}]*\} ([\d.e+]+)')
 IDLE_BAR_MIB, LOADED_BAR_MIB, START_BAR_S = 35, 50, 0.2
 
 
@@ -81,7 +81,7 @@ def load(folder: pathlib.Path, document: ProxyConfig, requests: int) -> Figures:
         script, answered = write_load_script(folder, request_body(2048)), 0
         while answered < requests:
             put_load(script, subject.port, duration_s=1, is_strict=False)
-            answered = sum(int(count) for count in ANSWERED.findall(read(subject.admin_port, "/metrics")))
+            answered = sum(int(float(count)) for count in ANSWERED.findall(read(subject.admin_port, "/metrics")))
         return Figures(idle_mib, resident_mib(subject.pid), answered)
 
 

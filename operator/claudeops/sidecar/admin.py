@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import httptools
@@ -23,13 +24,23 @@ class Page(NamedTuple):
 
 
 Pages = Mapping[str, Callable[[], Page]]
+SlowPages = Mapping[str, Callable[[str], Awaitable[Page]]]
+"""Pages that are made in parts, between other work; their argument is the request's ``Accept`` header."""
+
+
+class _Asked(NamedTuple):
+    method: bytes
+    path: str
+    accept: str
+    is_last: bool
 
 
 class AdminServer:
     """Serves GET and HEAD of a fixed set of paths."""
 
-    def __init__(self, pages: Pages) -> None:
+    def __init__(self, pages: Pages, slow_pages: SlowPages | None = None) -> None:
         self.pages = pages
+        self.slow_pages = slow_pages or {}
         self.connections: set[asyncio.Transport] = set()
         self._server: asyncio.AbstractServer | None = None
 
@@ -46,14 +57,17 @@ class AdminServer:
         for transport in list(self.connections):
             transport.close()
 
-    def answer(self, method: bytes, path: str) -> Page:
+    async def answer(self, method: bytes, path: str, accept: str = "") -> Page:
         """The page, or why there is none."""
-        page = self.pages.get(path)
-        if page is None:
-            return Page(404, f"no such page; there are {', '.join(self.pages)}\n".encode())
+        page, slow_page = self.pages.get(path), self.slow_pages.get(path)
+        if page is None and slow_page is None:
+            return Page(404, f"no such page; there are {', '.join((*self.pages, *self.slow_pages))}\n".encode())
         if method not in (b"GET", b"HEAD"):
             return Page(405, b"only GET and HEAD are served here\n")
-        return page()
+        if page is not None:
+            return page()
+        assert slow_page is not None
+        return await slow_page(accept)
 
 
 class _Connection(asyncio.Protocol):
@@ -64,8 +78,11 @@ class _Connection(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._parser = httptools.HttpRequestParser(self)
         self._url = b""
+        self._accept = ""
         self._head_bytes = 0
         self._deadline: asyncio.TimerHandle | None = None
+        self._asked: deque[_Asked] = deque()
+        self._answering: asyncio.Task[None] | None = None
 
     def connection_made(self, transport: Any) -> None:
         if len(self._server.connections) >= MAX_CONNECTIONS:
@@ -78,6 +95,8 @@ class _Connection(asyncio.Protocol):
     def connection_lost(self, _error: Exception | None) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
+        if self._answering is not None:
+            self._answering.cancel()
         if self._transport is not None:
             self._server.connections.discard(self._transport)
 
@@ -94,10 +113,30 @@ class _Connection(asyncio.Protocol):
     def on_url(self, url: bytes) -> None:
         self._url += url
 
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if name.lower() == b"accept":
+            self._accept = value.decode("latin-1")
+
     def on_message_complete(self) -> None:
-        method, path = self._parser.get_method(), self._url.split(b"?", 1)[0].decode("latin-1")
-        self._url, self._head_bytes = b"", 0
-        self._send(self._server.answer(method, path), has_body=method != b"HEAD", is_last=not self._parser.should_keep_alive())
+        if len(self._asked) >= MAX_CONNECTIONS:
+            self._refuse()
+            return
+        path = self._url.split(b"?", 1)[0].decode("latin-1")
+        is_last = not self._parser.should_keep_alive()
+        self._asked.append(_Asked(self._parser.get_method(), path, self._accept, is_last))
+        self._url, self._accept, self._head_bytes = b"", "", 0
+        if self._answering is None:
+            self._answering = asyncio.get_running_loop().create_task(self._answer())
+
+    async def _answer(self) -> None:
+        """One after the other, in the order in which they were asked for."""
+        try:
+            while self._asked:
+                asked = self._asked.popleft()
+                page = await self._server.answer(asked.method, asked.path, asked.accept)
+                self._send(page, has_body=asked.method != b"HEAD", is_last=asked.is_last)
+        finally:
+            self._answering = None
 
     def _refuse(self) -> None:
         self._send(Page(400, b"not an HTTP/1.1 request\n"), has_body=True, is_last=True)

@@ -11,23 +11,37 @@ from claudeops.policy.sketch import Sketch
 
 SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
 FINE_SECONDS = (0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
+INTERVAL_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
 RATIOS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.5, 2.0)
+
+
+Trace = tuple[float, bytes, float]
+"""Value, head of the API's answer, the runtime's clock."""
 
 
 class Histogram:
     """Counts per bucket (the last one is +Inf) and their sum."""
 
-    __slots__ = ("bounds", "counts", "sum")
+    __slots__ = ("bounds", "counts", "sum", "traces")
 
-    def __init__(self, bounds: tuple[float, ...]) -> None:
+    def __init__(self, bounds: tuple[float, ...], *, is_traced: bool = False) -> None:
         self.bounds = bounds
         self.counts = [0] * (len(bounds) + 1)
         self.sum = 0.0
+        self.traces: list[Trace | None] = [None] * (len(bounds) + 1) if is_traced else []
+        """The newest answer of each bucket, where it is asked for."""
 
     def observe(self, value: float) -> None:
         self.counts[bisect_left(self.bounds, value)] += 1
         self.sum += value
+
+    def trace(self, value: float, head: bytes, now: float) -> None:
+        """Observe, and keep the head of the API's answer: its id is looked for only when somebody wants to see it."""
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
+        self.sum += value
+        self.traces[bucket] = (value, head, now)
 
 
 class ModelCounters:
@@ -70,9 +84,9 @@ class ModelCounters:
         """Parameter → those of ``adjusted`` in which it was left out."""
         self.warned: dict[str, int] = {}
         """Parameter → requests that passed although it is out of the profile's bounds (onViolation: Warn)."""
-        self.duration = Histogram(SECONDS)
-        self.first_token = Histogram(SECONDS)
-        self.output_interval = Histogram(FINE_SECONDS + SECONDS[1:12])
+        self.duration = Histogram(SECONDS, is_traced=True)
+        self.first_token = Histogram(SECONDS, is_traced=True)
+        self.output_interval = Histogram(INTERVAL_SECONDS)
         self.queue_wait = Histogram(SECONDS)
         self.overhead = Histogram(FINE_SECONDS)
         self.estimate_error = Histogram(RATIOS)

@@ -18,7 +18,8 @@ from claudeops.sidecar.admin import AdminServer, Page
 from claudeops.sidecar.config import ConfigFile, ConfigHolder, KeyFile, TokenFile, watch
 from claudeops.sidecar.exchange_client import ExchangeClient
 from claudeops.sidecar.logs import start_logging
-from claudeops.sidecar.metrics import CONTENT_TYPE, MetricsPage
+from claudeops.sidecar.metrics import Measures
+from claudeops.sidecar.metrics_page import MetricsPage
 from claudeops.sidecar.pipeline import Pipeline
 from claudeops.sidecar.report import ReportDesk
 from claudeops.sidecar.runtime import Runtime
@@ -59,9 +60,9 @@ class Sidecar:
         desk = ReportDesk(self.runtime, settings.instance, time.monotonic(), open_connections=self._open_connections)
         self.exchange = ExchangeClient(self.runtime, self.holder, desk=desk, token=TokenFile(settings.token_path))
         self.runtime.on_urgent = self.exchange.hurry
-        self._metrics = MetricsPage(self.runtime, self.holder, self.pipeline.pool_counts)
+        metrics = MetricsPage(Measures(self.runtime, self.holder, self.pipeline.pool_counts))
         self._state = StatePage(self.runtime, self.holder, key=self.key_file, exchange=self.exchange)
-        self.admin = AdminServer({"/healthz": self._healthz, "/readyz": self._readyz, "/metrics": self._metrics_page})
+        self.admin = AdminServer({"/healthz": self._healthz, "/readyz": self._readyz}, {"/metrics": metrics.page})
         self.state = AdminServer({"/state": self._state_page})
         self.ports: tuple[int, int, int] = (0, 0, 0)
         self._stopping = asyncio.Event()
@@ -133,9 +134,6 @@ class Sidecar:
         if self.holder.current is None:
             return Page(503, f"no configuration yet: {self.holder.error or 'not read'}\n".encode())
         return Page(200, b"ok\n")
-
-    def _metrics_page(self) -> Page:
-        return Page(200, self._metrics.text(self.runtime.clock()), CONTENT_TYPE)
 
     def _state_page(self) -> Page:
         return Page(200, self._state.text(self.runtime.clock(), self.pipeline.pool_counts), "application/json")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import asyncio
 import json
 import logging
 
@@ -85,4 +86,4 @@ def test_an_exception_stands_in_the_same_line() -> None:
 )
 def test_the_small_pages_are_read_only(method: bytes, path: str, status: int) -> None:
     server = AdminServer({"/healthz": lambda: Page(200, b"ok\n")})
-    assert server.answer(method, path).status == status
+    assert asyncio.run(server.answer(method, path)).status == status

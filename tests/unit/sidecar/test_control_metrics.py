@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pathlib
 import re
-from collections.abc import Iterator
 
 import msgspec
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as openmetrics_families
+from prometheus_client.parser import text_string_to_metric_families
 
 from claudeops.catalogue.price import Tokens
 from claudeops.exchange import Assignment, Lease, Rates
@@ -15,7 +16,9 @@ from claudeops.policy.level import STALE_S, Sample
 from claudeops.policy.rates import INPUT
 from claudeops.proxyconfig import ModelChoice, ProxyConfig, Upstream, WorkloadKey
 from claudeops.sidecar.config import ConfigHolder
-from claudeops.sidecar.metrics import FAMILIES, MetricsPage
+from claudeops.sidecar.exposition import OPENMETRICS_TYPE, PLAIN_TYPE, content_type, render
+from claudeops.sidecar.ledger import NO_MODEL, UNKNOWN
+from claudeops.sidecar.metrics import FAMILIES, HISTOGRAM, Measures
 from claudeops.sidecar.model import FALLBACK, PRIMARY
 from claudeops.sidecar.runtime import Runtime
 
@@ -27,7 +30,6 @@ CONFIG = ProxyConfig(
     upstream=Upstream(base_url="https://api.anthropic.com"),
     model=ModelChoice(name=MODEL),
 )
-LINE = re.compile(r'^(claudeops_[a-z0-9_]+)(\{(?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)*\})? (-?[0-9.e+-]+|NaN)$')
 
 
 class Scrape:
@@ -36,20 +38,28 @@ class Scrape:
     def __init__(self) -> None:
         self.runtime = Runtime(lambda: 100.0, wall_clock=lambda: 1.8e9)
         self.holder = ConfigHolder(lambda config: self.runtime.apply_config(config, 100.0))
-        self.page = MetricsPage(self.runtime, self.holder, lambda: {"idle": 2, "busy": 1, "opening": 0})
+        self.measures = Measures(self.runtime, self.holder, lambda: {"idle": 2, "busy": 1, "opening": 0})
 
-    def samples(self) -> dict[str, float]:
-        return dict(read(self.page.text(100.0).decode()))
+    def text(self, kind: str = PLAIN_TYPE, now: float = 100.0) -> str:
+        return b"".join(render(self.measures, kind, now=now, wall_offset_s=1.8e9 - 100.0)).decode()
+
+    def samples(self, now: float = 100.0) -> dict[Series, float]:
+        return {
+            series(sample.name, **sample.labels): sample.value
+            for family in text_string_to_metric_families(self.text(now=now))
+            for sample in family.samples
+        }
+
+    def value(self, name: str, **labels: str) -> float | None:
+        return self.samples().get(series(f"claudeops_{name}", **labels))
 
 
-def read(text: str) -> Iterator[tuple[str, float]]:
-    assert text.endswith("\n")
-    for line in text.splitlines():
-        if line.startswith("#"):
-            continue
-        found = LINE.match(line)
-        assert found, line
-        yield found[1] + (found[2] or ""), float(found[3])
+HEAD = b"HTTP/1.1 200 OK\r\nRequest-Id: req_9\r\n\r\n"
+Series = tuple[str, frozenset[tuple[str, str]]]
+
+
+def series(name: str, **labels: str) -> Series:
+    return name, frozenset(labels.items())
 
 
 @pytest.fixture
@@ -69,9 +79,13 @@ def busy() -> Scrape:
     primary.left_out["temperature"] = 3
     fallback.warned["max_tokens"] = 2
     model.used.standard.add(Tokens(input=120, output=40, cache_read=1_000))
+    model.used.guessed.output, model.used.web_searches = 9, 2
+    other = scrape.runtime.used_by("claude-of-tomorrow")
+    other.standard.output = 5
+    other.count_unknown(NO_MODEL)
     for seconds in (0.004, 0.3, 1000.0):
         for histogram in (
-            primary.duration,
+            primary.context_used,
             primary.first_token,
             primary.queue_wait,
             primary.overhead,
@@ -79,6 +93,7 @@ def busy() -> Scrape:
             primary.estimate_error,
         ):
             histogram.observe(seconds)
+        primary.duration.trace(seconds, HEAD if seconds > 0.1 else b"HTTP/1.1 200 OK\r\n\r\n", 99.0)
     model.group.limiter.see_level(INPUT, Sample(limit_per_s=10_000.0, remaining=60_000.0, sent_at=99.0), 100.0)
     lease = Lease(rates=Rates(requests=5.0, input_tokens=600.0, output_tokens=70.0))
     scrape.runtime.apply_assignment(Assignment(epoch=1, version=1, leases={model.group.name: lease}), sent_at=100.0, now=100.0)
@@ -87,106 +102,137 @@ def busy() -> Scrape:
 
 
 def test_a_proxy_without_configuration_has_a_page_too() -> None:
-    samples = Scrape().samples()
-    assert samples["claudeops_inflight_requests"] == 0
-    assert not any(name.startswith("claudeops_config_info") for name in samples)
+    scrape = Scrape()
+    assert scrape.value("inflight_requests") == 0
+    assert not any(name.startswith("claudeops_config_info") for name, _ in scrape.samples())
 
 
 def test_answers_are_counted_by_tier_code_and_reason(busy: Scrape) -> None:
-    samples = busy.samples()
-    labels = f'workload="support/bot",model="{MODEL}"'
-    assert samples[f'claudeops_requests_total{{{labels},tier="primary",code="200",reason=""}}'] == 8
-    assert samples[f'claudeops_requests_total{{{labels},tier="primary",code="429",reason="quota"}}'] == 1
-    assert samples[f'claudeops_requests_total{{{labels},tier="fallback",code="200",reason=""}}'] == 2
+    served = {"workload": "support/bot", "model": MODEL}
+    assert busy.value("requests_total", **served, tier="primary", code="200", reason="") == 8
+    assert busy.value("requests_total", **served, tier="primary", code="429", reason="quota") == 1
+    assert busy.value("requests_total", **served, tier="fallback", code="200", reason="") == 2
 
 
 def test_what_concerns_the_api_is_summed_over_the_tiers(busy: Scrape) -> None:
-    samples = busy.samples()
-    assert samples[f'claudeops_upstream_responses_total{{model="{MODEL}",code="200"}}'] == 10
-    assert samples[f'claudeops_throttled_total{{model="{MODEL}",cause="RateLimited"}}'] == 3
-    assert samples[f'claudeops_retries_total{{model="{MODEL}",cause="429"}}'] == 3
-    assert samples[f'claudeops_tokens_total{{model="{MODEL}",kind="input"}}'] == 120
-    assert samples[f'claudeops_tokens_total{{model="{MODEL}",kind="cache_read"}}'] == 1_000
-    assert samples[f'claudeops_cost_usd_total{{model="{MODEL}"}}'] == 0.00074
-    assert samples[f'claudeops_cost_saved_usd_total{{model="{MODEL}",by="cache"}}'] == 0.0019
+    assert busy.value("upstream_responses_total", model=MODEL, code="200") == 10
+    assert busy.value("throttled_total", model=MODEL, cause="RateLimited") == 3
+    assert busy.value("retries_total", model=MODEL, cause="429") == 3
+
+
+def test_tokens_and_cost_are_shown_by_kind_and_what_is_not_known_is_said(busy: Scrape) -> None:
+    assert busy.value("tokens_total", model=MODEL, kind="input") == 120
+    assert busy.value("tokens_total", model=MODEL, kind="cache_read") == 1_000
+    assert busy.value("cost_usd_total", model=MODEL, kind="input") == 0.000_24
+    assert busy.value("cost_usd_total", model=MODEL, kind="output") == 0.000_4
+    assert busy.value("cost_usd_total", model=MODEL, kind="cache_read") == 0.000_1
+    assert busy.value("cost_usd_total", model=MODEL, kind="web_search") == 0.02
+    assert busy.value("cost_saved_usd_total", model=MODEL, by="cache") == 0.001_9
+    assert busy.value("tokens_estimated_total", model=MODEL, kind="output") == 9
+    assert busy.value("tokens_total", model=UNKNOWN, kind="output") == 5
+    assert busy.value("cost_unknown_requests_total", model=UNKNOWN, cause="model") == 1
+    assert busy.value("cost_usd_total", model=UNKNOWN, kind="output") is None
+
+
+def test_names_that_the_api_makes_up_are_one_series(busy: Scrape) -> None:
+    before = len(busy.samples())
+    for number in range(100):
+        busy.runtime.used_by(f"claude-invented-{number}").standard.output += 1
+    assert len(busy.samples()) == before
 
 
 def test_adjusted_parameters_are_counted_by_what_became_of_them(busy: Scrape) -> None:
-    found = {name: value for name, value in busy.samples().items() if name.startswith("claudeops_sampling_adjusted_total")}
-    prefix = f'claudeops_sampling_adjusted_total{{model="{MODEL}",parameter='
-    assert found == {
-        f'{prefix}"temperature",what="left_out"}}': 3,
-        f'{prefix}"temperature",what="clamped"}}': 2,
-        f'{prefix}"thinking_blocks",what="left_out"}}': 1,
-        f'{prefix}"max_tokens",what="warned"}}': 2,
+    found = {labels: value for (name, labels), value in busy.samples().items() if name == "claudeops_sampling_adjusted_total"}
+    expected = {
+        ("temperature", "left_out"): 3,
+        ("temperature", "clamped"): 2,
+        ("thinking_blocks", "left_out"): 1,
+        ("max_tokens", "warned"): 2,
     }
+    assert found == {series("", model=MODEL, parameter=name, what=what)[1]: value for (name, what), value in expected.items()}
 
 
-@pytest.mark.parametrize("name", ["request_duration", "time_to_first_token", "queue_wait", "overhead", "output_token_interval"])
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.kind == HISTOGRAM])
 def test_histograms_are_cumulative_and_end_with_everything(busy: Scrape, name: str) -> None:
-    samples = busy.samples()
-    labels = f'workload="support/bot",model="{MODEL}",tier="primary"'
-    buckets = [value for key, value in samples.items() if key.startswith(f"claudeops_{name}_seconds_bucket{{{labels}")]
-    assert buckets == sorted(buckets) and buckets[-1] == 3
-    assert samples[f'claudeops_{name}_seconds_bucket{{{labels},le="+Inf"}}'] == samples[f"claudeops_{name}_seconds_count{{{labels}}}"] == 3
-    assert samples[f"claudeops_{name}_seconds_sum{{{labels}}}"] == pytest.approx(1000.304)
+    labels = {"workload": "support/bot", "model": MODEL, "tier": "primary"} | ({"what": "input"} if name == "estimate_error_ratio" else {})
+    parts = {dict(found)["le"]: value for (full, found), value in busy.samples().items() if full == f"claudeops_{name}_bucket"
+             and dict(found)["tier"] == "primary"}  # fmt: skip
+    buckets = [parts[bound] for bound in sorted(parts, key=float)]
+    assert buckets == sorted(buckets)
+    assert parts["+Inf"] == busy.value(f"{name}_count", **labels) == 3
+    assert busy.value(f"{name}_sum", **labels) == pytest.approx(1000.304)
 
 
 def test_the_lease_its_buckets_and_the_level_seen_are_gauges(busy: Scrape) -> None:
-    samples = busy.samples()
     group = busy.runtime.models[MODEL].group.name
-    assert samples[f'claudeops_lease_tokens{{group="{group}",dimension="requests",what="rate"}}'] == 5
-    assert samples[f'claudeops_lease_tokens{{group="{group}",dimension="outputTokens",what="rate"}}'] == 70
-    assert samples[f'claudeops_limit_level_ratio{{group="{group}",dimension="inputTokens"}}'] == pytest.approx(1.0)
-    assert f'claudeops_limit_level_ratio{{group="{group}",dimension="requests"}}' not in samples
-    stale = busy.page.text(100.0 + STALE_S + 1.0)
-    assert b"claudeops_limit_level_ratio{" not in stale
+    assert busy.value("lease_tokens", group=group, dimension="requests", what="rate") == 5
+    assert busy.value("lease_tokens", group=group, dimension="outputTokens", what="rate") == 70
+    assert busy.value("limit_level_ratio", group=group, dimension="inputTokens") == pytest.approx(1.0)
+    assert busy.value("limit_level_ratio", group=group, dimension="requests") is None
+    assert not any(name == "claudeops_limit_level_ratio" for name, _ in busy.samples(now=100.0 + STALE_S + 1.0))
 
 
 def test_breakers_pool_and_configuration(busy: Scrape) -> None:
-    samples = busy.samples()
-    assert samples[f'claudeops_breaker_state{{model="{MODEL}"}}'] == 0
+    assert busy.value("breaker_state", model=MODEL) == 0
     breaker = busy.runtime.models[MODEL].breaker
     for second in range(5):
         breaker.throttled(100.0 + second, 100.0 + second)
-    assert busy.samples()[f'claudeops_breaker_state{{model="{MODEL}"}}'] == 2
-    assert samples['claudeops_pool_connections{state="idle"}'] == 2
-    assert samples["claudeops_inflight_requests"] == 4
-    assert samples[f'claudeops_config_info{{revision="3",hash="{busy.holder.current_hash}",source="file"}}'] == 1
+    assert busy.value("breaker_state", model=MODEL) == 2
+    assert busy.value("pool_connections", state="idle") == 2
+    assert busy.value("inflight_requests") == 4
+    assert busy.value("config_info", revision="3", hash=busy.holder.current_hash, source="file") == 1
     busy.holder.offer_bytes(b"{", "file")
-    assert busy.samples()["claudeops_config_errors_total"] == 1
+    assert busy.value("config_errors_total") == 1
 
 
 def test_label_values_are_escaped(busy: Scrape) -> None:
     named = msgspec.structs.replace(CONFIG, revision=4, workload=WorkloadKey(namespace='a"b', name="c\\d\ne"))
     assert busy.holder.offer(named, "file")
-    assert r'workload="a\"b/c\\d\ne"' in busy.page.text(100.0).decode()
-    busy.samples()
+    assert busy.value("requests_total", workload='a"b/c\\d\ne', model=MODEL, tier="primary", code="200", reason="") == 8
 
 
-def test_every_family_has_one_help_and_one_type_line_before_its_samples(busy: Scrape) -> None:
-    text = busy.page.text(100.0).decode()
-    names = re.findall(r"^# TYPE claudeops_(\S+) (\w+)$", text, re.MULTILINE)
-    assert dict(names) == {name: kind for name, (kind, _) in FAMILIES.items()} and len(names) == len(FAMILIES)
-    current = ""
-    for line in text.splitlines():
-        if line.startswith("# TYPE"):
-            current = line.split()[2]
-        elif not line.startswith("#"):
-            assert re.sub(r"_(bucket|sum|count)$", "", re.split(r"[{ ]", line)[0]) == current or line.startswith(current)
+def test_openmetrics_has_the_same_samples_and_the_api_s_request_ids(busy: Scrape) -> None:
+    text = busy.text(OPENMETRICS_TYPE)
+    families = list(openmetrics_families(text))
+    samples = {series(sample.name, **sample.labels): sample.value for family in families for sample in family.samples}
+    assert samples == busy.samples()
+    exemplars = {
+        (sample.name, sample.exemplar.labels["request_id"], sample.exemplar.value, float(sample.exemplar.timestamp or 0))
+        for family in families
+        for sample in family.samples
+        if sample.exemplar is not None
+    }
+    assert exemplars == {
+        ("claudeops_request_duration_seconds_bucket", "req_9", 0.3, 1.8e9 - 1.0),
+        ("claudeops_request_duration_seconds_bucket", "req_9", 1000.0, 1.8e9 - 1.0),
+    }
+    assert " # {" not in busy.text()
+
+
+@pytest.mark.parametrize(
+    ("accept", "kind"),
+    [
+        ("", PLAIN_TYPE),
+        ("*/*", PLAIN_TYPE),
+        ("text/plain;version=0.0.4;q=0.5", PLAIN_TYPE),
+        ("application/openmetrics-text;version=1.0.0;q=0.6,text/plain;version=0.0.4;q=0.4,*/*;q=0.1", OPENMETRICS_TYPE),
+    ],
+)
+def test_openmetrics_is_for_those_who_ask_for_it(accept: str, kind: str) -> None:
+    assert content_type(accept) == kind
 
 
 def test_the_busy_page_shows_every_family_that_is_documented(busy: Scrape) -> None:
-    shown = {re.sub(r"_(bucket|sum|count)$", "", re.split(r"[{ ]", name)[0]) for name in busy.samples()}
-    assert shown == {f"claudeops_{name}" for name in FAMILIES}
+    assert {_family_of(name) for name, _ in busy.samples()} == set(FAMILIES)
 
 
 def test_the_document_explains_exactly_what_is_served_with_its_type_and_labels(busy: Scrape) -> None:
     rows = re.findall(r"^\| `claudeops_(\w+)` \| (\w+) \| ([^|]*)\|", DOCUMENT.read_text(encoding="utf-8"), re.MULTILINE)
-    assert {name: kind for name, kind, _ in rows} == {name: kind for name, (kind, _) in FAMILIES.items()}
+    assert {name: kind for name, kind, _ in rows} == {name: family.kind for name, family in FAMILIES.items()}
     assert len(rows) == len(FAMILIES)
-    served: dict[str, set[str]] = {name: set() for name in FAMILIES}
-    for key in busy.samples():
-        name = re.sub(r"_(bucket|sum|count)$", "", re.split(r"\{", key.removeprefix("claudeops_"))[0])
-        served[name] |= set(re.findall(r'([a-z_]+)="', key)) - {"le"}
-    assert {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows} == served
+    documented = {name: set(re.findall(r"`(\w+)`", labels)) for name, _, labels in rows}
+    assert documented == {name: set(family.labels) for name, family in FAMILIES.items()}
+
+
+def _family_of(name: str) -> str:
+    return re.sub(r"_(bucket|sum|count)$", "", name.removeprefix("claudeops_"))
