@@ -110,14 +110,23 @@ def find_wrk() -> str:
 
 def build_upstream() -> pathlib.Path:
     """The mock upstream, compiled once per version of its source. Raises Missing."""
-    source = ROOT / "bench" / "upstream.c"
-    binary = CACHE / f"upstream-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
+    return _build("upstream", "-lssl", "-lcrypto")
+
+
+def build_load() -> pathlib.Path:
+    """The load generator for streams and fixed rates, compiled once per version of its source. Raises Missing."""
+    return _build("load")
+
+
+def _build(name: str, *libraries: str) -> pathlib.Path:
+    source = ROOT / "bench" / f"{name}.c"
+    binary = CACHE / f"{name}-{hashlib.sha256(source.read_bytes()).hexdigest()[:12]}"
     if not binary.exists():
         compiler = shutil.which("cc") or shutil.which("gcc")
-        if compiler is None:
-            raise Missing("a C compiler is missing: apt-get install gcc libc6-dev")
+        if compiler is None or not pathlib.Path("/usr/include/openssl/ssl.h").exists():
+            raise Missing("a C compiler or OpenSSL's headers are missing: apt-get install gcc libc6-dev libssl-dev")
         CACHE.mkdir(parents=True, exist_ok=True)
-        _run([compiler, "-O2", "-o", str(binary), str(source)])
+        _run([compiler, "-O2", "-o", str(binary), str(source), *libraries])
     return binary
 
 

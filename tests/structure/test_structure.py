@@ -33,16 +33,29 @@ def test_nothing_but_the_package_is_inside_operator() -> None:
     assert {path.name for path in (ROOT / "operator").iterdir()} - {"__pycache__"} == {"claudeops"}
 
 
+def test_no_shared_object_hides_a_source_that_is_being_edited() -> None:
+    assert [path.name for path in (ROOT / "operator").rglob("*.so")] == []
+
+
 def test_the_wheel_holds_exactly_the_package() -> None:
     text = (ROOT / "pyproject.toml").read_text()
     assert 'packages = ["operator/claudeops"]' in text
 
 
-def test_imports_point_down() -> None:
-    command = [str(pathlib.Path(sys.executable).with_name("lint-imports")), "--no-cache"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+@pytest.mark.parametrize(
+    ("command", "verdict"),
+    [
+        (("lint-imports", "--no-cache"), "0 broken"),
+        (("ruff", "check", "."), "All checks passed"),
+        (("mypy", "operator", "tools", "bench"), "no issues found"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_the_checks_of_make_lint_pass(command: tuple[str, ...], verdict: str) -> None:
+    program = pathlib.Path(sys.executable).with_name(command[0])
+    done = subprocess.run([program, *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "0 broken" in done.stdout
+    assert verdict in done.stdout
 
 
 @pytest.mark.parametrize(

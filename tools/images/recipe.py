@@ -1,4 +1,4 @@
-"""Which images there are, and from which layers: CPython, then locked dependencies, then our wheel."""
+"""Which images there are, and from which layers: CPython, then locked dependencies, then our wheel, then its compiled form."""
 
 import shutil
 import sys
@@ -8,6 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from configparser import ConfigParser
 from pathlib import Path
 
+from tools.compile.build import shared_objects
 from tools.localcluster.cache import cached, digest
 from tools.localcluster.command import run
 from tools.localcluster.errors import LocalClusterError
@@ -43,6 +44,7 @@ class Recipe:
         self._packages = {lock: pool.submit(_locked_layer, lock, "opt/packages", progress) for lock in ("controller", "sidecar")}
         self._sdks = [pool.submit(_locked_layer, f"sdk-{version}", f"sdk/{version}", progress) for version in SDK_VERSIONS]
         self._wheel = pool.submit(_wheel_layer, progress)
+        self._compiled = pool.submit(_compiled_layer, progress)
 
     def stable(self) -> list[Image]:
         """What does not change with our sources: the pause and example images, and the others without their wheel."""
@@ -55,10 +57,13 @@ class Recipe:
         ]
 
     def ours(self) -> list[Image]:
-        """The images that hold our wheel."""
+        """The images that hold our wheel; the sidecar's has the compiled form of its hot modules besides."""
         base, wheel = self._base.result(), self._wheel.result()
-        settings = {"controller": OURS, "sidecar": LEAN}
-        return [Image(f"claudeops-{lock}:dev", (base, layer.result(), wheel), settings[lock]) for lock, layer in self._packages.items()]
+        controller, sidecar = self._packages["controller"].result(), self._packages["sidecar"].result()
+        return [
+            Image("claudeops-controller:dev", (base, controller, wheel), OURS),
+            Image("claudeops-sidecar:dev", (base, sidecar, wheel, self._compiled.result()), LEAN),
+        ]
 
 
 def build_images(progress: Progress) -> list[Image]:
@@ -107,6 +112,17 @@ def _wheel_layer(progress: Progress) -> Layer:
             unpack_wheel(build_wheel(tree.parent), tree)
 
     return _layer("wheel", [sys.version, *(REPOSITORY / source for source in SOURCES)], fill)
+
+
+def _compiled_layer(progress: Progress) -> Layer:
+    """Lies over the wheel's: beside each hot module's source its shared object, which Python prefers."""
+    with progress.step("image layer: the proxy compiled"):
+        objects = shared_objects()
+
+        def fill(tree: Path) -> None:
+            shutil.copytree(objects, tree / "opt/claudeops")
+
+        return _layer("compiled", [objects.parent.name], fill)
 
 
 def build_wheel(folder: Path) -> Path:

@@ -161,7 +161,7 @@ def _field(line: bytes) -> tuple[bytes, bytes, bytes]:
 def memo_key(data: bytes, end: int) -> tuple[bytes, int] | None:
     """The head with its content-length digits cut out, and those digits; None where the head has no plain length line."""
     at = data.find(b"ength: ", 0, end) + 7
-    if data[at - 18 : at] not in _LENGTH_NAMES or at < 18:
+    if at < 18 or data[at - 18 : at] not in _LENGTH_NAMES:  # in this order: compiled, bytes[8:6] is an error
         return None
     stop = data.find(b"\r", at, end + 1)
     digits = data[at:stop]

@@ -13,7 +13,7 @@ from tools.images.recipe import LOCKS, unpack_wheel
 from tools.localcluster.errors import LocalClusterError
 from tools.localcluster.kubectl import unpack
 
-LOCK_NAMES = ("build", "controller", "sdk-0.125", "sdk-2.12", "sidecar")
+LOCK_NAMES = ("build", "compile", "controller", "sdk-0.125", "sdk-2.12", "sidecar")
 
 
 def make_layer(folder: Path, name: str, content: str) -> Layer:

@@ -1,0 +1,89 @@
+"""Which modules are compiled, and their shared objects, kept in the cache under a hash of everything they depend on.
+
+Only a copy of the sources is ever compiled: a shared object in the source tree would be imported instead of the edited source beside it.
+"""
+
+import shutil
+import sys
+import sysconfig
+from pathlib import Path
+
+from tools.localcluster.cache import cached, digest
+from tools.localcluster.command import run
+from tools.localcluster.pip import virtualenv
+
+REPOSITORY = Path(__file__).parents[2]
+SOURCES = REPOSITORY / "operator"
+PACKAGE = "claudeops"
+LOCK = REPOSITORY / "tools/images/locks/compile.txt"
+GROUP = "claudeops"
+# Nothing of these runs for each request, or they hold msgspec's Structs, which compile without any gain.
+COLD = {
+    "sidecar": (
+        "admin",
+        "channel",
+        "command",
+        "config",
+        "exchange_client",
+        "lifecycle",
+        "logs",
+        "metrics",
+        "report",
+        "state",
+        "wireformat",
+    ),
+    "policy": ("capacity", "connections", "fleet_fallback", "replicas", "safety", "shares", "waterfill"),
+}
+FOLDERS = ("policy", "sidecar", "wire")
+# What the types of compiled modules, and with them the code that is made of them, depend on.
+INPUTS = (*FOLDERS, "catalogue", "errors.py", "exchange.py", "proxyconfig.py")
+BUILD_SCRIPT = """
+import sys
+from mypyc.build import mypycify
+from setuptools import setup
+
+extensions = mypycify(
+    ["--ignore-missing-imports", "--no-warn-unused-configs", *sys.argv[2:]], opt_level="2", debug_level="0", group_name=sys.argv[1]
+)
+setup(name="compiled", packages=[], ext_modules=extensions, script_args=["-q", "build_ext", "--build-lib", "out"])
+"""
+
+
+def hot_modules() -> list[str]:
+    """Paths of the modules that are compiled, relative to the source root."""
+    found = []
+    for folder in FOLDERS:
+        for path in sorted((SOURCES / PACKAGE / folder).rglob("*.py")):
+            if path.name != "__init__.py" and path.stem not in COLD.get(folder, ()):
+                found.append(str(path.relative_to(SOURCES)))
+    return found
+
+
+def shared_objects() -> Path:
+    """The folder that, laid over the source root, makes it the compiled form. Built if need be; raises LocalClusterError."""
+    sources = [SOURCES / PACKAGE / name for name in INPUTS]
+    key = digest(Path(__file__), LOCK, sys.version, sysconfig.get_platform(), *(path for path in sources if path.exists()))
+    return cached("compiled", key, _build) / "out"
+
+
+def site() -> Path:
+    """A folder for PYTHONPATH: a copy of the sources as they are now, with the shared objects beside them."""
+    objects = shared_objects()
+
+    def copy(folder: Path) -> None:
+        shutil.copytree(SOURCES / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(objects, folder, dirs_exist_ok=True)
+
+    return cached("compiled-site", digest(objects.parent.name, SOURCES / PACKAGE), copy)
+
+
+def _build(folder: Path) -> None:
+    """Compile a copy, at low priority: whoever builds other things beside it should not wait for this."""
+    python = virtualenv("compile", LOCK)
+    work = folder / "work"
+    shutil.copytree(SOURCES / PACKAGE, work / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
+    (work / "build.py").write_text(BUILD_SCRIPT)
+    nice = ["nice", "-n", "10"] if shutil.which("nice") else []
+    run([*nice, python, "build.py", GROUP, *hot_modules()], cwd=work)
+    (work / "out").rename(folder / "out")
+    shutil.rmtree(work)
