@@ -49,7 +49,7 @@ def test_the_wheel_holds_exactly_the_package() -> None:
         (("ruff", "check", "."), "All checks passed"),
         (("mypy", "operator", "tools", "bench"), "no issues found"),
     ],
-    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+    ids=["layers", "ruff", "mypy"],
 )
 def test_the_checks_of_make_lint_pass(command: tuple[str, ...], verdict: str) -> None:
     program = pathlib.Path(sys.executable).with_name(command[0])
