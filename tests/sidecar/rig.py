@@ -14,6 +14,7 @@ import uvloop
 from claudeops.exchange import Assignment
 from claudeops.proxyconfig import (
     BreakerPolicy,
+    Connections,
     Limits,
     ModelChoice,
     Objective,
@@ -50,7 +51,7 @@ async def until(condition: Callable[[], bool], within_s: float = 10.0) -> None:
 
 
 def config(url: str, **parts: Any) -> ProxyConfig:
-    """A document for a proxy without a controller; `parts` replace its blocks."""
+    """A document for a proxy without a controller, which opens no connection before it needs one; `parts` replace its blocks."""
     blocks: dict[str, Any] = {
         "revision": 1,
         "workload": WorkloadKey(namespace="shop", name="bot"),
@@ -59,6 +60,7 @@ def config(url: str, **parts: Any) -> ProxyConfig:
         "sampling": Sampling(),
         "limits": Limits(),
         "resilience": resilience(),
+        "connections": Connections(min=0),
         "objectives": (Objective(indicator="Latency", threshold_s=5.0, objective_percent=95.0),),
     }
     return ProxyConfig(**(blocks | parts))

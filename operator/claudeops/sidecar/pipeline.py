@@ -39,6 +39,7 @@ from claudeops.sidecar.stage.route import give_up_probe, route
 from claudeops.sidecar.stage.session import no_key, session
 from claudeops.sidecar.target import Target
 from claudeops.sidecar.usage import Usage
+from claudeops.wire.dial import Dialer
 from claudeops.wire.http1 import RequestHead
 from claudeops.wire.pool import Pool
 from claudeops.wire.server import ServerConnection, ServerContext
@@ -62,6 +63,7 @@ class Pipeline:
         self.recovery = Recovery(loop, runtime, admission=self.admission, walk_again=self.walk_again)
         self.server = ServerContext(self.handle, framing_refusal, dropped=DROPPED, max_body_bytes=MAX_BODY_BYTES)
         self.probes: set[Probe] = set()
+        self.dialer = Dialer(loop, runtime.rng)
         self.target: Target | None = None
         self.pool: Pool | None = None
         self.auxiliary: Pool | None = None
@@ -291,8 +293,11 @@ class Pipeline:
                 if old is not None:
                     old.close()
             self.server.memo.clear()
-            self.pool = Pool(self.loop, target.address, limit=runtime.connections, connect_timeout_s=connect_s)
-            self.auxiliary = Pool(self.loop, target.address, limit=AUXILIARY_CONNECTIONS, connect_timeout_s=connect_s)
+            self.pool = Pool(self.dialer, target.address, limit=runtime.connections, connect_timeout_s=connect_s)
+            self.auxiliary = Pool(self.dialer, target.address, limit=AUXILIARY_CONNECTIONS, connect_timeout_s=connect_s)
+            self.loop.call_soon(self.pool.warm)
         for pool in (self.pool, self.auxiliary):
             if pool is not None:
                 pool.connect_timeout_s = connect_s
+        if self.pool is not None:
+            self.pool.minimum = runtime.config.connections.min

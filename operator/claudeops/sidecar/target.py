@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from claudeops.errors import InvalidResource
 from claudeops.proxyconfig import Upstream
-from claudeops.wire.pool import Address
+from claudeops.wire.dial import Address
+from claudeops.wire.tls import client_context
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,14 +29,19 @@ def target_of(upstream: Upstream) -> Target:
         raise InvalidResource(f"{upstream.base_url} has no valid port", path="upstream.baseUrl") from error
     if not url.hostname:
         raise InvalidResource(f"{upstream.base_url} names no host", path="upstream.baseUrl")
-    tls = _tls(upstream) if url.scheme == "https" else None
-    return Target(Address(url.hostname, port, tls), url.netloc.rpartition("@")[2].encode(), url.path.rstrip("/").encode())
+    tls = client_context(upstream.ca_bundle, "http/1.1") if url.scheme == "https" else None
+    address = Address(url.hostname, port, tls, _proxy(upstream.proxy_url))
+    return Target(address, url.netloc.rpartition("@")[2].encode(), url.path.rstrip("/").encode())
 
 
-def _tls(upstream: Upstream) -> ssl.SSLContext:
+def _proxy(proxy_url: str) -> tuple[str, int] | None:
+    if not proxy_url:
+        return None
+    url = urlsplit(proxy_url)
     try:
-        context = ssl.create_default_context(cadata=upstream.ca_bundle or None)
-    except (ssl.SSLError, ValueError) as error:
-        raise InvalidResource(f"the CA bundle is not PEM: {error}", path="upstream.caBundle") from error
-    context.set_alpn_protocols(["http/1.1"])
-    return context
+        port = url.port or 80
+    except ValueError as error:
+        raise InvalidResource(f"{proxy_url} has no valid port", path="upstream.proxyUrl") from error
+    if not url.hostname:
+        raise InvalidResource(f"{proxy_url} names no host", path="upstream.proxyUrl")
+    return url.hostname, port

@@ -3,83 +3,89 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
-from asyncio import AbstractEventLoop
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
+from claudeops.errors import UpstreamUnavailable
+from claudeops.wire.dial import Address, Dialer
 from claudeops.wire.transit import Carrier, Transit
 from claudeops.wire.upstream import UpstreamConnection
 
-IDLE_TICKS = 50
+IDLE_TICKS: Final = 50
+"""Connections beyond ``minimum`` are closed after 50 idle seconds: before what is in between forgets them (an AWS load balancer after
+60, nginx after 75), so that a request seldom meets a connection that has just been closed."""
+AGE_TICKS: Final = 600
+AGE_JITTER: Final = 0.2
+"""A connection serves 10 minutes, 20 % more or less so that those opened together do not end together: long enough for reuse of 99 % at
+ten requests a minute and connection, short enough to follow a changed address or a rebalanced load balancer."""
+WARM_AT_ONCE: Final = 16
+WARM_BACKOFF_MAX_TICKS: Final = 300
 Request = tuple[bytes, bytes]
 """Head and body, written with one system call and never joined: a body may be megabytes."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to connect. ``tls``: None is plain TCP; the certificate must name ``host``."""
-
-    host: str
-    port: int
-    tls: ssl.SSLContext | None = None
-
-
 class Pool:
-    """Connections to one host. There is no queue in here: who may send is decided before (``limit`` is what it should keep to)."""
+    """Connections to one host. There is no queue in here: who may send is decided before (``limit`` is what it should keep to).
 
-    __slots__ = ("address", "busy", "connect_timeout_s", "idle", "limit", "loop", "opening", "tasks", "tick")
+    ``minimum`` connections are opened before anybody asks, and kept. A request that finds none free opens one, and goes out on whatever
+    becomes free first.
+    """
 
-    def __init__(self, loop: AbstractEventLoop, address: Address, *, limit: int, connect_timeout_s: float) -> None:
-        self.loop = loop
+    __slots__ = (
+        "address", "age_ticks", "busy", "connect_timeout_s", "dialer", "idle", "limit", "loop", "minimum", "opening", "sent", "tasks",
+        "tick", "waiting", "warm_at", "warm_backoff",
+    )  # fmt: skip
+
+    def __init__(self, dialer: Dialer, address: Address, *, limit: int, minimum: int = 0, connect_timeout_s: float) -> None:
+        self.loop = dialer.loop
+        self.dialer = dialer
         self.address = address
         self.limit = limit
+        self.minimum = minimum
         self.connect_timeout_s = connect_timeout_s
+        self.age_ticks = AGE_TICKS
         self.idle: list[UpstreamConnection] = []
         self.busy = 0
         self.opening = 0
+        self.sent = 0
+        self.waiting: dict[Opening, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.tick = 0
+        self.warm_at = 0
+        self.warm_backoff = 0
 
     def send(self, transit: Transit, request: Request) -> None:
         """Send on an idle connection, else open one. Never blocks; a failure is told to `transit` later."""
+        self.sent += 1
         while self.idle:
             connection = self.idle.pop()
             if connection.is_open:
                 self.busy += 1
                 return connection.begin(transit, request)
-        self.opening += 1
-        opening = Opening(transit, request)
+        opening = Opening(transit, request, self.waiting)
         transit.upstream = opening
-        task = self.loop.create_task(self._open(opening))
+        self._open_one()
+
+    def _open_one(self) -> None:
+        self.opening += 1
+        task = self.loop.create_task(self._open())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
-    async def _open(self, opening: Opening) -> None:
-        address = self.address
+    async def _open(self) -> None:
+        """One connection, for whoever has waited longest then."""
         try:
-            async with asyncio.timeout(self.connect_timeout_s):
-                _, connection = await self.loop.create_connection(
-                    self._new_connection,
-                    address.host,
-                    address.port,
-                    ssl=address.tls,
-                    server_hostname=address.host if address.tls is not None else None,
-                )
-        except (OSError, TimeoutError) as error:
+            connection = await self.dialer.dial(self._new_connection, self.address, timeout_s=self.connect_timeout_s)
+        except UpstreamUnavailable as error:
             self.opening -= 1
-            transit = opening.take()
-            if transit is not None:
-                transit.failed(f"cannot connect to the upstream: {error or 'timed out'}", is_unreachable=True)
+            self._delay_warming()
+            if len(self.waiting) > self.opening:
+                transit = next(iter(self.waiting)).take()
+                transit.failed(str(error), is_unreachable=True)
             return
         self.opening -= 1
-        self.busy += 1
-        request = opening.request
-        transit = opening.take()
-        if transit is None:
-            self.release(connection)
-        else:
-            connection.begin(transit, request)
+        connection.retires_at = self.tick + round(self.age_ticks * self.dialer.rng.uniform(1.0 - AGE_JITTER, 1.0 + AGE_JITTER))
+        self._keep(connection)
+        self._serve_waiting()
 
     def _new_connection(self) -> Any:  # a duck-typed asyncio.Protocol
         return UpstreamConnection(self)
@@ -87,13 +93,25 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """A connection has done its request; it is kept if it may be."""
         self.busy -= 1
-        if not connection.is_open:
-            return
-        if len(self.idle) + self.busy + self.opening >= self.limit:
-            connection.close()
-            return
+        if connection.is_open:
+            self._keep(connection)
+            if self.waiting:
+                self.loop.call_soon(self._serve_waiting)  # not at once: the connection has not told the end of its answer yet
+
+    def _keep(self, connection: UpstreamConnection) -> None:
+        if self.tick >= connection.retires_at or (len(self.idle) + self.busy + self.opening >= self.limit and not self.waiting):
+            return connection.close()
         connection.idle_since = self.tick
         self.idle.append(connection)
+
+    def _serve_waiting(self) -> None:
+        while self.waiting and self.idle:
+            connection = self.idle.pop()
+            if connection.is_open:
+                opening = next(iter(self.waiting))
+                request = opening.request
+                self.busy += 1
+                connection.begin(opening.take(), request)
 
     def lost(self, connection: UpstreamConnection, *, was_busy: bool) -> None:
         """A connection is gone."""
@@ -101,46 +119,75 @@ class Pool:
             self.busy -= 1
         elif connection in self.idle:
             self.idle.remove(connection)
+            if not connection.is_reused:
+                self._delay_warming()
 
     def sweep(self) -> None:
-        """Once a second: close what has been idle for long, or is more than the limit allows."""
+        """Once a second: close what is old, or has been idle for long, or is more than the limit allows; open up to the minimum."""
         self.tick += 1
-        surplus = len(self.idle) + self.busy + self.opening - self.limit
+        tls = self.address.tls
+        if tls is not None and self.idle:
+            tls.remember(self.idle[-1].transport.get_extra_info("ssl_object"))
+        total = len(self.idle) + self.busy + self.opening
         kept = []
         for connection in self.idle:
-            if surplus > 0 or self.tick - connection.idle_since > IDLE_TICKS:
-                surplus -= 1
+            if self._is_surplus(connection, total):
+                total -= 1
                 connection.close()
             elif connection.is_open:
                 kept.append(connection)
+                if connection.is_reused:
+                    self.warm_backoff = 0
         self.idle = kept
+        self.warm()
+
+    def _is_surplus(self, connection: UpstreamConnection, total: int) -> bool:
+        if total > self.limit or self.tick >= connection.retires_at:
+            return True
+        return self.tick - connection.idle_since > IDLE_TICKS and total > self.minimum
+
+    def warm(self) -> None:
+        """Open what is missing to the minimum."""
+        if self.tick < self.warm_at:
+            return
+        missing = min(self.minimum, self.limit) - len(self.idle) - self.busy - self.opening
+        for _ in range(min(missing, WARM_AT_ONCE)):
+            self._open_one()
+
+    def _delay_warming(self) -> None:
+        """An upstream that does not accept connections, or closes those that nobody used, is asked for them ever more seldom."""
+        if self.tick >= self.warm_at:
+            self.warm_backoff = min(WARM_BACKOFF_MAX_TICKS, max(1, 2 * self.warm_backoff))
+            self.warm_at = self.tick + self.warm_backoff
 
     def close(self) -> None:
         """Close what is idle; what runs ends by itself and is not kept."""
         self.limit = 0
+        self.minimum = 0
         idle, self.idle = self.idle, []
         for connection in idle:
             connection.close()
 
 
 class Opening(Carrier):
-    """Stands for the connection while it is being opened."""
+    """Stands for the connection while there is none: its request has not been sent."""
 
-    __slots__ = ("request", "transit")
+    __slots__ = ("request", "transit", "waiting")
 
-    def __init__(self, transit: Transit, request: Request) -> None:
-        self.transit: Transit | None = transit
+    def __init__(self, transit: Transit, request: Request, waiting: dict[Opening, None]) -> None:
+        self.transit = transit
         self.request = request
+        self.waiting = waiting
+        waiting[self] = None
 
-    def take(self) -> Transit | None:
-        """Who still waits for this connection, if anybody; the connection takes over from here."""
-        transit, self.transit = self.transit, None
-        if transit is not None:
-            transit.upstream = None
-        return transit
+    def take(self) -> Transit:
+        """Who waits; from here on something else carries it."""
+        del self.waiting[self]
+        self.transit.upstream = None
+        return self.transit
 
     def abandon(self) -> None:
-        self.transit = None
+        self.waiting.pop(self, None)
         self.request = (b"", b"")
 
     def slow(self, is_slow: bool) -> None:

@@ -23,7 +23,7 @@ class UpstreamConnection(Carrier):
 
     __slots__ = (
         "buffer", "has_head", "idle_since", "is_complete", "is_open", "is_paused", "is_reusable", "is_reused", "is_unframed",
-        "messages", "parser", "parts", "pool", "request", "transit", "transport",
+        "messages", "parser", "parts", "pool", "request", "retires_at", "transit", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -35,6 +35,7 @@ class UpstreamConnection(Carrier):
         self.buffer = b""
         self.parts: list[bytes] = []
         self.idle_since = 0
+        self.retires_at = 0
         self.messages = 0
         self.has_head = False
         self.is_complete = False
