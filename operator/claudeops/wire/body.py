@@ -166,11 +166,13 @@ class Collector:
 class Outgoing:
     """Frames a body that is sent in parts: by ``length_bytes`` where it is known, chunked where it is not (None)."""
 
-    __slots__ = ("is_chunked", "is_ended", "left")
+    __slots__ = ("is_chunked", "is_ended", "is_held_up", "left")
 
     def __init__(self, length_bytes: int | None) -> None:
         self.is_chunked = length_bytes is None
         self.is_ended = False
+        self.is_held_up = False
+        """The socket it is written to is full."""
         self.left = 0 if length_bytes is None else length_bytes
 
     def head_end(self) -> bytes:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import httptools
 
+from claudeops.wire.body import Outgoing
 from claudeops.wire.http1 import HEAD_END
 from claudeops.wire.transit import Carrier, Transit
 
@@ -23,7 +24,7 @@ class UpstreamConnection(Carrier):
 
     __slots__ = (
         "buffer", "has_head", "idle_since", "is_complete", "is_open", "is_paused", "is_reusable", "is_reused", "is_unframed",
-        "messages", "parser", "parts", "pool", "request", "retires_at", "transit", "transport",
+        "messages", "outgoing", "parser", "parts", "pool", "request", "retires_at", "transit", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -32,6 +33,8 @@ class UpstreamConnection(Carrier):
         self.parser = httptools.HttpResponseParser(self)
         self.transit: Transit | None = None
         self.request: Request = (b"", b"")
+        self.outgoing: Outgoing | None = None
+        """Frames the body of a request that is sent in parts."""
         self.buffer = b""
         self.parts: list[bytes] = []
         self.idle_since = 0
@@ -57,6 +60,13 @@ class UpstreamConnection(Carrier):
         self.messages = 0
         self.transport.writelines(request)
 
+    def begin_upload(self, transit: Transit, outgoing: Outgoing, begun: bytes) -> None:
+        """Send a head and what there is of its body; the rest comes by ``send_part`` and ``send_end``."""
+        self.outgoing = outgoing
+        self.begin(transit, (begun, b""))
+        if not outgoing.is_held_up:
+            transit.upstream_slow(False)
+
     def close(self) -> None:
         """Close at once, whatever is under way."""
         self.is_open = False
@@ -77,6 +87,14 @@ class UpstreamConnection(Carrier):
                 self.transport.pause_reading()
             else:
                 self.transport.resume_reading()
+
+    def send_part(self, data: bytes) -> None:
+        if self.outgoing is not None:
+            self.transport.write(self.outgoing.frame(data))
+
+    def send_end(self) -> None:
+        if self.outgoing is not None:
+            self.transport.write(self.outgoing.end())
 
     # -- transport callbacks
 
@@ -101,7 +119,7 @@ class UpstreamConnection(Carrier):
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
             if not self.is_complete:
-                return self._fail(f"the upstream's answer is not valid HTTP/1.1: {error}")
+                return self._break_off(transit, data, end, f"the upstream's answer is not valid HTTP/1.1: {error}")
             self.is_reusable = False
         self._deliver(transit, data, end)
 
@@ -123,10 +141,10 @@ class UpstreamConnection(Carrier):
             transit.failed("the upstream closed the connection", is_unreachable=False)
 
     def pause_writing(self) -> None:
-        """Requests are bounded; nothing to hold back."""
+        self._hold_up(True)
 
     def resume_writing(self) -> None:
-        """See pause_writing."""
+        self._hold_up(False)
 
     # -- llhttp callbacks
 
@@ -177,6 +195,14 @@ class UpstreamConnection(Carrier):
             self.is_unframed = _FRAMED[0] not in lowered and _FRAMED[1] not in lowered
         transit.response(status, head, body, is_complete)
 
+    def _hold_up(self, is_held_up: bool) -> None:
+        """The socket buffer is full, or has drained. Nothing to do for a request that was written whole."""
+        outgoing = self.outgoing
+        if outgoing is not None:
+            outgoing.is_held_up = is_held_up
+            if self.transit is not None:
+                self.transit.upstream_slow(is_held_up)
+
     def _release(self) -> None:
         transit, self.transit = self.transit, None
         if transit is not None:
@@ -185,9 +211,17 @@ class UpstreamConnection(Carrier):
         self.is_reused = True
         if self.is_paused:
             self.slow(False)
-        if not self.is_reusable or self.messages != 1:
+        outgoing, self.outgoing = self.outgoing, None
+        if not self.is_reusable or self.messages != 1 or (outgoing is not None and not outgoing.is_ended):
             self.close()
         self.pool.release(self)
+
+    def _break_off(self, transit: Transit, data: bytes, end: int, reason: str) -> None:
+        """Nonsense in the middle of an answer: what came before it in the same read still counts."""
+        if self.parts:
+            self._deliver(transit, data, end)
+        if self.transit is transit:
+            self._fail(reason)
 
     def _fail(self, reason: str) -> None:
         transit, self.transit = self.transit, None
