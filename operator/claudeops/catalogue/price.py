@@ -20,13 +20,14 @@ class Terms(NamedTuple):
     """What changes the price of a whole answer. They stack; fast mode excludes batches.
 
     ``is_long``: the prompt passed the model's long-prompt step. ``is_us``: served under ``inference_geo: us``. ``is_fast``: served at
-    ``speed: fast``. ``is_batch``: an item of a message batch.
+    ``speed: fast``. ``is_batch``: an item of a message batch. ``is_priority``: paid by a commitment, at no published price.
     """
 
     is_long: bool = False
     is_us: bool = False
     is_fast: bool = False
     is_batch: bool = False
+    is_priority: bool = False
 
 
 STANDARD = Terms()
@@ -49,6 +50,10 @@ class Tokens(NamedTuple):
         """The whole prompt: what decides on the long-prompt step."""
         return self.input + self.cache_read + self.cache_write_5m + self.cache_write_1h
 
+    def plus(self, other: Tokens) -> Tokens:
+        """The sum, kind by kind."""
+        return Tokens(*(mine + theirs for mine, theirs in zip(self, other, strict=True)))
+
 
 class Rates(NamedTuple):
     """Picodollars a token, by kind."""
@@ -70,22 +75,27 @@ def rates_of(model: Model, rules: PriceRules, terms: Terms = STANDARD) -> Rates 
 
     ``is_us`` costs nothing extra where the model does not take ``inference_geo`` (before 4.6).
     """
-    prices = model.prices
-    if terms.is_long and model.long_context is not None:
-        prices = model.long_context.prices
-    factor = Decimal(_PICO_PER_TOKEN)
-    if terms.is_us and model.inference_geo:
-        factor *= rules.inference_geo_us
-    if terms.is_fast:
-        if model.fast.mode not in ("ga", "beta") or terms.is_batch:
-            return None
-        factor *= rules.fast
-    if terms.is_batch:
-        if prices.batch_input is None:
-            return None
-        factor *= rules.batch
+    factor = _factor(model, rules, terms)
+    if factor is None:
+        return None
+    long = model.long_context
+    prices = long.prices if terms.is_long and long is not None else model.prices
     kinds = (prices.input, prices.output, prices.cache_read, prices.cache_write_5m, prices.cache_write_1h)
-    return Rates(*(round(price * factor) for price in kinds))
+    return Rates(*(round(price * factor * _PICO_PER_TOKEN) for price in kinds))
+
+
+def _factor(model: Model, rules: PriceRules, terms: Terms) -> Decimal | None:
+    """On every kind of token; None where one of the terms has no price."""
+    if terms.is_priority:
+        return None
+    factor = rules.inference_geo_us if terms.is_us and model.inference_geo else Decimal(1)
+    if terms.is_fast:
+        if terms.is_batch or model.fast.mode not in ("ga", "beta"):
+            return None
+        return factor * rules.fast
+    if terms.is_batch:
+        return None if model.prices.batch_input is None else factor * rules.batch
+    return factor
 
 
 def cost_of(tokens: Tokens, rates: Rates) -> Tokens:

@@ -62,17 +62,16 @@ def _book_unknown(call: Call, runtime: Runtime) -> None:
 
 
 def _book_rounds(call: Call, runtime: Runtime) -> None:
-    usage = call.usage
-    rounds = usage.iterations
-    is_served_elsewhere = any(one.kind == FALLBACK_ROUND for one in rounds)
+    usage, model = call.usage, call.model.model
+    is_served_elsewhere = any(one.kind == FALLBACK_ROUND for one in usage.iterations)
+    nameless = model.id if is_served_elsewhere else usage.model or model.id
     own = Tokens()
-    for one in rounds:
-        name = one.model or (call.model.id if is_served_elsewhere else usage.model or call.model.id)
-        used, tokens = runtime.used_by(name), one.tokens
-        is_declined = is_served_elsewhere and one.kind == "message" and tokens.output == 0
-        _book_part(used, usage, tokens, is_unbilled=usage.is_unbilled or is_declined)
-        if used.model is not None and used.model.rate_limit_group == call.model.model.rate_limit_group:
-            own = Tokens(*(a + b for a, b in zip(own, tokens, strict=True)))
+    for one in usage.iterations:
+        used = runtime.used_by(one.model or nameless)
+        is_declined = is_served_elsewhere and one.kind == "message" and one.tokens.output == 0
+        _book_part(used, usage, one.tokens, is_unbilled=usage.is_unbilled or is_declined)
+        if used.model is not None and used.model.rate_limit_group == model.rate_limit_group:
+            own = own.plus(one.tokens)
     usage.input, usage.output, usage.cache_read, usage.write_5m, usage.write_1h = own
 
 
@@ -81,9 +80,9 @@ def _book_part(used: Used, usage: Usage, tokens: Tokens, *, is_unbilled: bool = 
         used.unbilled.add(tokens)
         return
     is_long = used.model is not None and is_long_prompt(used.model, tokens.prompt)
-    terms = Terms(is_long=is_long, is_us=usage.is_us, is_fast=usage.is_fast, is_batch=usage.is_batch)
+    terms = Terms(is_long, usage.is_us, usage.is_fast, usage.is_batch, usage.is_priority)
     used.account(terms).add(tokens)
     if used.model is None:
         used.count_unknown(NO_MODEL)
-    elif usage.is_priority or used.rates(terms) is None:
+    elif used.rates(terms) is None:
         used.count_unknown(NO_TERMS)

@@ -6,6 +6,8 @@ the API or a client chooses must not grow anything.
 
 from __future__ import annotations
 
+from functools import reduce
+
 from claudeops.catalogue import Model, PriceRules
 from claudeops.catalogue.price import STANDARD, Rates, Terms, Tokens, cost_of, rates_of, web_search_pico
 
@@ -76,16 +78,16 @@ class Used:
 
     def tokens(self) -> Tokens:
         """By kind, under all terms."""
-        parts = [account.tokens() for account in (*self.accounts.values(), self.unbilled)]
-        return Tokens(*(sum(column) for column in zip(*parts, strict=True)))
+        return reduce(Tokens.plus, (account.tokens() for account in (*self.accounts.values(), self.unbilled)))
 
     def cost_pico(self) -> dict[str, int]:
         """Picodollars by kind of token, and of web searches. Answers counted in ``unknown`` are not in it."""
-        costs = [cost_of(account.tokens(), rates) for terms, account in self.accounts.items() if (rates := self.rates(terms)) is not None]
-        total = Tokens(*(sum(column) for column in zip(*costs, strict=True))) if costs else Tokens()
+        priced = ((account, self.rates(terms)) for terms, account in self.accounts.items())
+        costs = (cost_of(account.tokens(), rates) for account, rates in priced if rates is not None)
+        total = reduce(Tokens.plus, costs, Tokens())
         return {**total._asdict(), "web_search": self.web_searches * web_search_pico(self._rules)}
 
     def saved_pico(self) -> int:
         """What the reads of the prompt cache would have cost more as plain input."""
-        rates = ((account, self.rates(terms)) for terms, account in self.accounts.items())
-        return sum(account.cache_read * (rate.input - rate.cache_read) for account, rate in rates if rate is not None)
+        priced = ((account, self.rates(terms)) for terms, account in self.accounts.items())
+        return sum(account.cache_read * (rates.input - rates.cache_read) for account, rates in priced if rates is not None)

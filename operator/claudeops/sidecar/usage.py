@@ -101,15 +101,7 @@ class Usage:
         if not self.is_known:
             self.is_known = True
             self.first_prompt = self.total_input
-        if seen.service_tier is not None:
-            self.is_batch = seen.service_tier == "batch"
-            self.is_priority = seen.service_tier == "priority"
-        if seen.speed is not None:
-            self.is_fast = seen.speed == "fast"
-        if seen.inference_geo is not None:
-            self.is_us = seen.inference_geo == "us"
-        if len(seen.server_tool_use) or len(seen.iterations):
-            self._update_extras(seen)
+        self._update_terms(seen)
 
     def read_message(self, message: MessageJson) -> None:
         """A whole answer."""
@@ -142,6 +134,17 @@ class Usage:
     def is_unbilled(self) -> bool:
         """A refusal before output that the API does not bill."""
         return self.is_refused and self.refusal not in BILLED_REFUSALS
+
+    def _update_terms(self, seen: UsageJson) -> None:
+        if seen.service_tier is not None:
+            self.is_batch = seen.service_tier == "batch"
+            self.is_priority = seen.service_tier == "priority"
+        if seen.speed is not None:
+            self.is_fast = seen.speed == "fast"
+        if seen.inference_geo is not None:
+            self.is_us = seen.inference_geo == "us"
+        if len(seen.server_tool_use) or len(seen.iterations):
+            self._update_extras(seen)
 
     def _update_writes(self, seen: UsageJson) -> None:
         """The 5m/1h split comes only once; a total that grows later has grown by 5m writes (server tools)."""
