@@ -7,6 +7,7 @@ to its end.
 
 from __future__ import annotations
 
+from claudeops.catalogue import Model
 from claudeops.catalogue.price import Terms, Tokens, is_long_prompt
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.ledger import NO_MODEL, NO_TERMS, NO_USAGE, Used
@@ -62,17 +63,20 @@ def _book_unknown(call: Call, runtime: Runtime) -> None:
 
 
 def _book_rounds(call: Call, runtime: Runtime) -> None:
-    usage, model = call.usage, call.model.model
+    usage, asked = call.usage, call.model.model
     is_served_elsewhere = any(one.kind == FALLBACK_ROUND for one in usage.iterations)
-    nameless = model.id if is_served_elsewhere else usage.model or model.id
+    nameless = asked.id if is_served_elsewhere else usage.model or asked.id
     own = Tokens()
     for one in usage.iterations:
         used = runtime.used_by(one.model or nameless)
-        is_declined = is_served_elsewhere and one.kind == "message" and one.tokens.output == 0
-        _book_part(used, usage, one.tokens, is_unbilled=usage.is_unbilled or is_declined)
-        if used.model is not None and used.model.rate_limit_group == model.rate_limit_group:
+        _book_part(used, usage, one.tokens, is_unbilled=usage.is_unbilled or (is_served_elsewhere and one.is_declined))
+        if _shares_limits(used.model, asked):
             own = own.plus(one.tokens)
     usage.input, usage.output, usage.cache_read, usage.write_5m, usage.write_1h = own
+
+
+def _shares_limits(model: Model | None, asked: Model) -> bool:
+    return model is not None and model.rate_limit_group == asked.rate_limit_group
 
 
 def _book_part(used: Used, usage: Usage, tokens: Tokens, *, is_unbilled: bool = False) -> None:

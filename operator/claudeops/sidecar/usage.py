@@ -39,6 +39,11 @@ class Round(NamedTuple):
         """The whole prompt of this round."""
         return self.tokens.prompt
 
+    @property
+    def is_declined(self) -> bool:
+        """Where another model served after all: a refusal before output."""
+        return self.kind == "message" and self.tokens.output == 0
+
 
 class Usage:
     """What one answer used, as far as it is known."""

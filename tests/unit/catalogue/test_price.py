@@ -56,6 +56,7 @@ def test_worked_examples(name: str, terms: Terms, tokens: tuple[int, ...], dolla
         ("claude-haiku-5-5", FAST),
         ("claude-opus-5-5", Terms(is_fast=True, is_batch=True)),
         ("claude-mythos-preview", BATCH),
+        ("claude-opus-5-5", Terms(is_priority=True)),
     ],
 )
 def test_what_has_no_published_price_has_none(name: str, terms: Terms) -> None:
@@ -70,11 +71,8 @@ def test_every_rate_is_a_whole_number_of_picodollars_a_token(model: Model) -> No
         if rates is None:
             continue
         prices = model.long_context.prices if terms.is_long and model.long_context else model.prices
-        factor = (
-            (Decimal("1.1") if terms.is_us and model.inference_geo else Decimal(1))
-            * (2 if terms.is_fast else 1)
-            / (2 if terms.is_batch else 1)
-        )
+        us = Decimal("1.1") if terms.is_us and model.inference_geo else Decimal(1)
+        factor = us * (2 if terms.is_fast else 1) / (2 if terms.is_batch else 1)
         exact = [price * factor for price in (prices.input, prices.output, prices.cache_read, prices.cache_write_5m, prices.cache_write_1h)]
         assert [usd(pico) for pico in cost_of(ONE_OF_EACH, rates)] == exact
 
