@@ -10,11 +10,11 @@ import msgspec
 
 from claudeops.errors import InvalidResource
 from claudeops.simulator.app import Api
-from claudeops.simulator.call import JSON_LINES
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.pool import LimitsChange
 from claudeops.simulator.referee import LOGGED_REQUESTS, TIMELINE_SECONDS, LoggedRequest, Referee, Stats
+from claudeops.simulator.reply import JSON_LINES
 from claudeops.simulator.stage import World
 
 PREFIX = "/_sim/"
@@ -38,6 +38,8 @@ class Admin:
             ("DELETE", "faults"): lambda request: self.set_faults([]),
             ("GET", "limits"): lambda request: self._world.pools.in_force(),
             ("PUT", "limits"): lambda request: self.set_limits(msgspec.json.decode(request.body, type=LimitsChange)),
+            ("GET", "transcripts"): lambda request: self._world.library.names(),
+            ("PUT", "transcripts"): lambda request: self.set_transcripts(msgspec.json.decode(request.body, type=dict[str, str])),
             ("POST", "reset"): lambda request: self.reset(),
         }
 
@@ -85,6 +87,11 @@ class Admin:
         """Put other limits in force."""
         self._world.pools.change(change)
         return self._world.pools.in_force()
+
+    def set_transcripts(self, texts: dict[str, str]) -> list[str]:
+        """Keep these transcripts, server-sent events by name, instead of all others."""
+        self._world.library.replace(texts)
+        return self._world.library.names()
 
     def reset(self) -> dict[str, str]:
         """Zero the referee's figures; forget cached prompts, batches and files. Buckets and faults stay as they are."""

@@ -7,16 +7,18 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from claudeops.simulator.batchdesk import BatchDesk
-from claudeops.simulator.call import BROKEN, JSON_LINES, TOO_LARGE, Answer, Call, Problem, not_found
+from claudeops.simulator.call import Call
 from claudeops.simulator.encoding import decode_body
 from claudeops.simulator.filedesk import FileDesk
 from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.message import MessageRequest
 from claudeops.simulator.modelinfo import list_models, retrieve_model
 from claudeops.simulator.pace import Dice
+from claudeops.simulator.playback import Playback, whole_answer
 from claudeops.simulator.production import GARBAGE, Production
 from claudeops.simulator.prompt import breakpoints
 from claudeops.simulator.referee import LoggedRequest, Referee
+from claudeops.simulator.reply import BROKEN, JSON_LINES, TOO_LARGE, Answer, Problem, not_found
 from claudeops.simulator.route import Target, body_limit_bytes, find_target
 from claudeops.simulator.stage import ACCOUNT_STAGES, BATCH_STAGES, COUNT_STAGES, FILE_STAGES, MESSAGE_STAGES, Stage, World
 
@@ -80,9 +82,26 @@ class Api:
             self._log(call, 200, None)
         return found
 
-    def _produce(self, call: Call) -> None:
+    def _produce(self, call: Call) -> Answer | Problem | None:
+        """Begin an answer to a Messages request."""
         assert call.model is not None
-        production = Production(call, self._world, self._pace.draw(call.model, self._world.pace_dice(call)), call.dice)
+        pace = self._pace.draw(call.model, self._world.pace_dice(call))
+        if call.transcript is None:
+            production = Production(call, self._world, pace, call.dice)
+            production.on_head = lambda code: self._log(call, code, None)
+            production.on_end = self._count_in(call)
+            production.start()
+        elif call.is_stream:
+            playback = Playback(call, self._world, call.transcript, pace)
+            playback.on_end = self._count_in(call)
+            self._log(call, 200, None)
+            playback.start_stream()
+        else:
+            return whole_answer(call, call.transcript)
+        return None
+
+    def _count_in(self, call: Call) -> Callable[[], None]:
+        """Count a running answer; what it returns counts it out again."""
         is_stream = call.is_stream
         self.in_flight += 1
         self.streams += is_stream
@@ -91,9 +110,7 @@ class Api:
             self.in_flight -= 1
             self.streams -= is_stream
 
-        production.on_head = lambda code: self._log(call, code, None)
-        production.on_end = end
-        production.start()
+        return end
 
     def _walk(self, call: Call, stages: Sequence[Stage]) -> Problem | None:
         for stage in stages:

@@ -8,9 +8,10 @@ from typing import Any, Literal
 
 import msgspec
 
-from claudeops.simulator.call import Call, Problem
+from claudeops.simulator.call import Call
 from claudeops.simulator.content import Content
 from claudeops.simulator.identity import mint, rfc3339
+from claudeops.simulator.reply import Problem
 from claudeops.simulator.stream import message_document
 
 LIFETIME_S = 24 * 3600

@@ -12,9 +12,10 @@ import msgspec
 
 from claudeops.simulator.batch import LIFETIME_S, RESULTS_KEPT_S, Batch, Item, finish
 from claudeops.simulator.batchitem import ItemDesk
-from claudeops.simulator.call import Answer, Call, Problem, invalid, not_found
+from claudeops.simulator.call import Call
 from claudeops.simulator.message import message_of
 from claudeops.simulator.paging import page_by_id
+from claudeops.simulator.reply import Answer, Problem, invalid, not_found
 from claudeops.simulator.stage import World, subject_of
 
 START_S = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from claudeops.catalogue import Model, load_catalogue
-from claudeops.simulator.call import Call, Problem, invalid, not_found
+from claudeops.simulator.call import Call
 from claudeops.simulator.content import Content, Draft, Service, plan
 from claudeops.simulator.legality import violation
 from claudeops.simulator.message import MalformedBody, MessageRequest, decode_message
@@ -13,6 +13,7 @@ from claudeops.simulator.modelinfo import is_retired
 from claudeops.simulator.pace import Dice
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse
+from claudeops.simulator.reply import Problem, invalid, not_found
 from claudeops.simulator.stage import World
 
 LONG_OUTPUT_BETA = "output-300k-2026-03-24"

@@ -6,6 +6,7 @@ import argparse
 import asyncio
 import signal
 import sys
+from pathlib import Path
 
 import msgspec
 import uvloop
@@ -15,6 +16,7 @@ from claudeops.errors import InvalidResource
 from claudeops.simulator.config import Account, SimulatorConfig
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.server import Simulator
+from claudeops.simulator.transcript import Library
 
 NO_TIER = "none"
 
@@ -59,6 +61,9 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
 def _add_answers(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("answers")
     group.add_argument("--seed", type=int, default=0, help="seed of all dice: lengths, latencies, ids, faults (default %(default)s)")
+    group.add_argument("--fixed-ids", action="store_true", help="ids, lengths and times follow from each request alone")
+    group.add_argument("--downloadable-files", action="store_true", help="uploaded files can be downloaded, as if a tool had made them")
+    group.add_argument("--transcripts", metavar="DIR", help="answers written down as server-sent events, NAME.sse each")
     group.add_argument("--output-median", type=float, default=350.0, metavar="TOKENS", help="median length (default %(default)s)")
     group.add_argument("--output-sigma", type=float, default=0.8, help="sigma of the log-normal length (default %(default)s)")
     group.add_argument("--tokens-per-event", type=int, default=10, help="tokens in one content_block_delta (default %(default)s)")
@@ -103,6 +108,9 @@ def config_of(args: argparse.Namespace) -> SimulatorConfig:
         tokens_per_s=args.tokens_per_s,
         keys=dict(_parse_key(text) for text in args.key),
         faults=_read_faults(args.faults),
+        transcripts=_read_transcripts(args.transcripts),
+        has_fixed_ids=args.fixed_ids,
+        has_downloadable_files=args.downloadable_files,
         has_ratelimit_headers=not args.no_ratelimit_headers,
         tls_certificate=args.tls_cert,
         tls_key=args.tls_key,
@@ -136,6 +144,17 @@ def _read_faults(path: str | None) -> tuple[Fault, ...]:
             return msgspec.json.decode(file.read(), type=tuple[Fault, ...])
     except (OSError, msgspec.DecodeError) as error:
         raise InvalidResource(str(error), path="--faults") from error
+
+
+def _read_transcripts(folder: str | None) -> dict[str, str]:
+    if folder is None:
+        return {}
+    try:
+        found = {path.stem: path.read_text(encoding="utf-8") for path in sorted(Path(folder).iterdir()) if path.suffix == ".sse"}
+    except (OSError, UnicodeDecodeError) as error:
+        raise InvalidResource(str(error), path="--transcripts") from error
+    Library(found)
+    return found
 
 
 async def _serve(config: SimulatorConfig) -> None:

@@ -69,6 +69,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     tokens_per_s: float | None = None
     keys: Mapping[str, Account] = {}
     faults: tuple[Fault, ...] = ()
+    transcripts: Mapping[str, str] = {}
     has_ratelimit_headers: bool = True
     tls_certificate: str | None = None
     tls_key: str | None = None

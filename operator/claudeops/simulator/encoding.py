@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import zlib
 
-from claudeops.simulator.call import TOO_LARGE, Problem, invalid
 from claudeops.simulator.http import Request
+from claudeops.simulator.reply import TOO_LARGE, Problem, invalid
 
 _WINDOW_BITS = {"gzip": 31, "x-gzip": 31, "deflate": 15}
 

@@ -25,6 +25,7 @@ FaultKind = Literal[
     "garbage",
     "half_json",
     "big_event",
+    "transcript",
     "stall",
     "outside_share",
 ]
@@ -40,7 +41,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     Parameters: ``retry_after_s`` of a throttle; ``after_events``: how many content events of a stream pass before
     ``stream_error``, ``reset``, ``garbage``, ``half_json`` or ``big_event`` (None: before the first byte of the answer;
     0: after ``message_start``); ``delay_s`` and ``factor`` of ``slow``; ``share`` of ``outside_share``; ``size_bytes``
-    of ``big_event``.
+    of ``big_event``; ``name`` of ``transcript``.
     """
 
     kind: FaultKind
@@ -58,6 +59,7 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     factor: float = 1.0
     share: float = 0.5
     size_bytes: int = 10 * 1024 * 1024
+    name: str | None = None
 
     def __post_init__(self) -> None:
         if self.model is not None and load_catalogue().model(self.model) is None and self.model not in load_catalogue().groups:

@@ -7,10 +7,11 @@ from typing import Any
 
 import msgspec
 
-from claudeops.simulator.call import Answer, Call, Problem, invalid, not_found
+from claudeops.simulator.call import Call
 from claudeops.simulator.identity import mint, rfc3339
 from claudeops.simulator.multipart import MalformedForm, Part, parse_form
 from claudeops.simulator.paging import page_by_cursor, page_by_id
+from claudeops.simulator.reply import Answer, Problem, invalid, not_found
 from claudeops.simulator.stage import World
 
 LIFETIMES_S = range(3600, 7_776_000 + 1)

@@ -7,8 +7,9 @@ from typing import Any
 
 from claudeops.catalogue import Model, load_catalogue
 from claudeops.catalogue.lookup import EFFORT_LEVELS
-from claudeops.simulator.call import Answer, Call, Problem, invalid, not_found
+from claudeops.simulator.call import Call
 from claudeops.simulator.paging import page_by_id
+from claudeops.simulator.reply import Answer, Problem, invalid, not_found
 
 LIFECYCLES = ("active", "deprecated", "retired")
 THINKING_TYPES = ("adaptive", "between_tools", "disabled", "enabled")

@@ -7,8 +7,8 @@ import binascii
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from claudeops.simulator.call import Problem, invalid, not_found
 from claudeops.simulator.http import Request
+from claudeops.simulator.reply import Problem, invalid, not_found
 
 MAX_PAGE = 1000
 DEFAULT_PAGE = 20

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from claudeops.simulator.call import JSON_LINES, OVERLOADED, Call
+from claudeops.simulator.call import Call
 from claudeops.simulator.content import Draft, plan
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.message import MessageRequest
 from claudeops.simulator.pace import Pace
 from claudeops.simulator.pool import Group
+from claudeops.simulator.reply import JSON_LINES, OVERLOADED
 from claudeops.simulator.stage import World
 from claudeops.simulator.stream import Step, closing, delta, message_json, opening, steps
 

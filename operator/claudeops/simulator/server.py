@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from types import TracebackType
 
 from claudeops.simulator.admin import DEFAULT_TIMELINE_S, PREFIX, Admin
@@ -101,6 +101,10 @@ class Simulator:
     def set_limits(self, change: LimitsChange) -> None:
         """Put other limits in force: the same as ``PUT /_sim/limits``."""
         self._admin.set_limits(change)
+
+    def set_transcripts(self, texts: Mapping[str, str]) -> None:
+        """Keep these transcripts by name instead of all others: the same as ``PUT /_sim/transcripts``."""
+        self._admin.set_transcripts(dict(texts))
 
     def reset(self) -> None:
         """Zero the figures: the same as ``POST /_sim/reset``."""

@@ -7,25 +7,28 @@ import time
 from collections.abc import Callable
 
 from claudeops.catalogue import load_catalogue
-from claudeops.simulator.call import BROKEN, INTERNAL, OVERLOADED, Call, Problem, invalid, not_found
+from claudeops.simulator.call import Call
 from claudeops.simulator.config import SimulatorConfig
 from claudeops.simulator.fault import FaultScript, Subject
 from claudeops.simulator.identity import Identity
 from claudeops.simulator.legality import violation
-from claudeops.simulator.limiter import PER_MINUTE_NAMES, Refusal, ratelimit_lines
-from claudeops.simulator.message import MalformedBody, decode_count, decode_message
+from claudeops.simulator.limiter import PER_MINUTE_NAMES, GroupLimiter, Refusal, ratelimit_lines
+from claudeops.simulator.message import MalformedBody, MessageRequest, decode_count, decode_message
 from claudeops.simulator.modelinfo import is_retired
 from claudeops.simulator.pool import BATCH_GROUP, COUNT_TOKENS_GROUP, FILES_GROUP, Pools
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse, Lookup, PromptCache
+from claudeops.simulator.reply import BROKEN, INTERNAL, OVERLOADED, Problem, invalid, not_found
+from claudeops.simulator.transcript import USER_PREFIX, Library
 
+_NO_METADATA: dict[str, object] = {}
 _BEFORE_ANSWER = {"overloaded": OVERLOADED, "error500": INTERNAL}
 
 
 class World:
     """What all calls share."""
 
-    __slots__ = ("cache", "config", "faults", "identity", "monotonic_s", "pools")
+    __slots__ = ("cache", "config", "faults", "identity", "library", "monotonic_s", "pools")
 
     def __init__(self, config: SimulatorConfig, faults: FaultScript, pools: Pools, cache: PromptCache) -> None:
         self.config = config
@@ -33,6 +36,7 @@ class World:
         self.faults = faults
         self.pools = pools
         self.cache = cache
+        self.library = Library(config.transcripts)
         self.identity = Identity(config.seed, config.has_fixed_ids)
 
     def pace_dice(self, call: Call) -> random.Random | None:
@@ -134,6 +138,19 @@ def _meet_faults(call: Call, world: World) -> Problem | None:
     return _BEFORE_ANSWER.get(fault.kind)
 
 
+def _find_transcript(call: Call, world: World) -> Problem | None:
+    """The transcript that the request, or the fault it met, asks for."""
+    assert isinstance(call.message, MessageRequest)
+    name = call.fault.name if call.fault is not None and call.fault.kind == "transcript" else None
+    user = (call.message.metadata or _NO_METADATA).get("user_id")
+    if isinstance(user, str) and user.startswith(USER_PREFIX):
+        name = user.removeprefix(USER_PREFIX)
+    if name is None:
+        return None
+    call.transcript = world.library.find(name)
+    return None if call.transcript is not None else invalid(f"metadata.user_id: there is no transcript {name!r}")
+
+
 def _count(call: Call, world: World) -> Problem | None:
     """Input tokens, and which of them the prompt cache has."""
     assert call.message is not None and call.model is not None and call.account is not None
@@ -187,13 +204,15 @@ def _current_ratelimits(call: Call, world: World) -> bytes:
     limiter = None if call.group is None else call.group.limiter
     if call.group is None or limiter is None or not world.config.has_ratelimit_headers:
         return b""
+    if world.identity.is_fixed:
+        return ratelimit_lines(GroupLimiter(limiter.limits, limiter.burst_s, 0.0), world.identity.now_s())
     call.group.advance()
     return ratelimit_lines(limiter, time.time())
 
 
 MESSAGE_STAGES: tuple[Stage, ...] = (
     *(_authenticate, _check_version, _parse, _find_model, _check_legality),
-    *(_find_group, _meet_faults, _count, _limit),
+    *(_find_group, _meet_faults, _find_transcript, _count, _limit),
 )
 COUNT_STAGES: tuple[Stage, ...] = (
     *(_authenticate, _check_version, _parse_count, _find_model, _check_legality, _meet_faults),
