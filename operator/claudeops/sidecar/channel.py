@@ -70,10 +70,11 @@ class Channel:
     async def _exchange(self, address: ControllerAddress, body: bytes, token: str) -> tuple[int, bytes]:
         url = urlsplit(address.url)
         if self._streams is None:
-            connecting = asyncio.open_connection(
-                url.hostname, url.port or 443, ssl=self._context(address.ca_bundle), server_hostname=address.server_name, limit=READ_BYTES
-            )
-            self._streams = await asyncio.wait_for(connecting, CONNECT_S)
+            # No wait_for: that of Python 3.11 loses a cancellation which comes while the connection is refused, and the loop never ends.
+            async with asyncio.timeout(CONNECT_S):
+                self._streams = await asyncio.open_connection(
+                    url.hostname, url.port or 443, ssl=self._context(address.ca_bundle), server_hostname=address.server_name, limit=READ_BYTES
+                )
         reader, writer = self._streams
         head = (
             f"POST {url.path or '/'} HTTP/1.1\r\nhost: {url.netloc}\r\nauthorization: Bearer {token}\r\n"
