@@ -71,9 +71,10 @@ class Channel:
         url = urlsplit(address.url)
         if self._streams is None:
             # No wait_for: that of Python 3.11 loses a cancellation which comes while the connection is refused, and the loop never ends.
+            tls, name = self._context(address.ca_bundle), address.server_name
             async with asyncio.timeout(CONNECT_S):
                 self._streams = await asyncio.open_connection(
-                    url.hostname, url.port or 443, ssl=self._context(address.ca_bundle), server_hostname=address.server_name, limit=READ_BYTES
+                    url.hostname, url.port or 443, ssl=tls, server_hostname=name, limit=READ_BYTES
                 )
         reader, writer = self._streams
         head = (
