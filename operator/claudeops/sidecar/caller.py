@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from claudeops.sidecar.tokenformat import merge_beta
 from claudeops.wire.http1 import RequestHead
 
 MESSAGES = 0
@@ -19,7 +20,7 @@ class Caller:
 
     __slots__ = ("api_version", "head_line", "host", "kind", "priority", "session", "timeout_s")
 
-    def __init__(self, head: RequestHead, host: bytes, *, prefix: bytes = b"") -> None:
+    def __init__(self, head: RequestHead, host: bytes, *, prefix: bytes = b"", beta: bytes = b"") -> None:
         values = head.values
         self.host = host
         self.kind = _kind(head)
@@ -35,6 +36,9 @@ class Caller:
             host,
             head.forward,
         )
+
+        if beta:
+            self.head_line = merge_beta(self.head_line, beta)
 
 
 def _kind(head: RequestHead) -> int:

@@ -11,6 +11,12 @@ from claudeops.errors import InvalidResource
 FLAGS: Final = {
     "config": ("CLAUDEOPS_CONFIG", "/etc/claudeops/config/proxy.json", "PATH", "configuration document; may appear later"),
     "key-file": ("CLAUDEOPS_KEY_FILE", "/etc/claudeops/key/api-key", "PATH", "file that holds the API key; may appear later"),
+    "identity-file": (
+        "CLAUDEOPS_IDENTITY_FILE",
+        "/var/run/secrets/claudeops-identity/token",
+        "PATH",
+        "identity token for keyless workloads, read anew for each exchange at the API",
+    ),
     "token-file": ("CLAUDEOPS_TOKEN_FILE", "/var/run/secrets/claudeops/token", "PATH", "token for the exchange, read anew for each report"),
     "instance": ("CLAUDEOPS_INSTANCE", "", "UID", "name of this proxy in the exchange: the pod's uid"),
     "listen": ("CLAUDEOPS_LISTEN", "127.0.0.1:4141", "HOST:PORT", "where the Claude API is served"),
@@ -46,6 +52,7 @@ def run(args: argparse.Namespace) -> int:
             state=parse_address(args.state, "--state"),
             grace_s=_parse_seconds(args.grace),
             log_level=args.log_level,
+            identity_path=args.identity_file,
         )
     )
 

@@ -174,12 +174,12 @@ def decode_secret(raw: bytes) -> str:
     return text
 
 
-async def watch(*files: ConfigFile | KeyFile, poll_s: float = POLL_S) -> None:
+async def watch(*polls: Callable[[], None], poll_s: float = POLL_S) -> None:
     """Look at every file again and again, for ever."""
     while True:
         await asyncio.sleep(poll_s)
-        for file in files:
-            file.poll()
+        for poll in polls:
+            poll()
 
 
 def _read(path: str, state: os.stat_result, max_bytes: int) -> bytes:

@@ -15,7 +15,8 @@ import uvloop
 from claudeops.errors import InvalidResource
 from claudeops.proxyconfig import ProxyConfig
 from claudeops.sidecar.admin import AdminServer, Page
-from claudeops.sidecar.config import ConfigFile, ConfigHolder, KeyFile, TokenFile, watch
+from claudeops.sidecar.config import ConfigFile, ConfigHolder, TokenFile, watch
+from claudeops.sidecar.credentials import Credentials
 from claudeops.sidecar.exchange_client import ExchangeClient
 from claudeops.sidecar.logs import start_logging
 from claudeops.sidecar.metrics import Measures
@@ -45,6 +46,8 @@ class Settings(NamedTuple):
     state: Address
     grace_s: float = 590.0
     log_level: str = "info"
+    identity_path: str = ""
+    """Of the ServiceAccount token for federation."""
 
 
 class Sidecar:
@@ -56,12 +59,12 @@ class Sidecar:
         self.holder = ConfigHolder(self._apply)
         self.pipeline = Pipeline(loop, self.runtime)
         self.config_file = ConfigFile(settings.config_path, self.holder)
-        self.key_file = KeyFile(settings.key_path, lambda key: self.runtime.set_key(key.encode("ascii")))
+        self.credentials = Credentials(self.runtime, key_path=settings.key_path, identity_path=settings.identity_path)
         desk = ReportDesk(self.runtime, settings.instance, time.monotonic(), open_connections=self._open_connections)
         self.exchange = ExchangeClient(self.runtime, self.holder, desk=desk, token=TokenFile(settings.token_path))
         self.runtime.on_urgent = self.exchange.hurry
         metrics = MetricsPage(Measures(self.runtime, self.holder, self.pipeline.pool_counts))
-        self._state = StatePage(self.runtime, self.holder, key=self.key_file, exchange=self.exchange)
+        self._state = StatePage(self.runtime, self.holder, credentials=self.credentials, exchange=self.exchange)
         self.admin = AdminServer({"/healthz": self._healthz, "/readyz": self._readyz}, {"/metrics": metrics.page})
         self.state = AdminServer({"/state": self._state_page})
         self.ports: tuple[int, int, int] = (0, 0, 0)
@@ -72,7 +75,7 @@ class Sidecar:
 
     async def start(self) -> None:
         """Reads the files once and listens. Raises InvalidResource if an address cannot be had."""
-        self.key_file.poll()
+        self.credentials.poll()
         self.config_file.poll()
         settings = self.settings
         try:
@@ -84,7 +87,7 @@ class Sidecar:
         self.ports = (self._api.sockets[0].getsockname()[1], admin, state)
         _LOG.info("listening", extra={"api": self.ports[0], "admin": admin, "state": state, "instance": settings.instance})
         self._tasks = [
-            self._loop.create_task(_keep_alive("watch", lambda: watch(self.config_file, self.key_file))),
+            self._loop.create_task(_keep_alive("watch", lambda: watch(self.config_file.poll, self.credentials.poll))),
             self._loop.create_task(_keep_alive("exchange", self.exchange.run)),
             self._loop.create_task(_keep_alive("sweep", self._sweep)),
         ]
@@ -118,6 +121,8 @@ class Sidecar:
 
     def _apply(self, config: ProxyConfig) -> None:
         self.runtime.apply_config(config, self.runtime.clock())
+        self.credentials.follow(config)
+        self._loop.call_soon(self._renew)
 
     def _open_connections(self) -> int:
         return sum(self.pipeline.pool_counts().values())
@@ -126,6 +131,11 @@ class Sidecar:
         while True:
             await asyncio.sleep(SWEEP_S)
             self.pipeline.sweep()
+            self._renew()
+
+    def _renew(self) -> None:
+        if self.pipeline.auxiliary is not None:
+            self.credentials.sweep(self.pipeline.auxiliary.send)
 
     def _healthz(self) -> Page:
         return Page(200, b"ok\n")

@@ -141,7 +141,7 @@ class Pipeline:
         host = b"" if target is None else target.host
         caller = head.note
         if not isinstance(caller, Caller) or caller.host is not host:
-            caller = head.note = Caller(head, host, prefix=b"" if target is None else target.prefix)
+            caller = head.note = Caller(head, host) if target is None else Caller(head, host, prefix=target.prefix, beta=target.beta)
         call = Relay(head, body, client, caller=caller, pipeline=self)
         client.transit = call
         kind = caller.kind
@@ -205,15 +205,15 @@ class Pipeline:
         if runtime.key is None:
             call.group.limiter.refund(call.estimated_input, call.walked_at, call.is_streamed)
             self.admission.release(call, call.walked_at)
-            return no_key()
+            return no_key(runtime)
         pool = self.auxiliary if call.group.is_auxiliary else self.pool
         assert pool is not None
         body = edited(call.body, call.edits) if call.edits else call.body
         caller = call.caller
         if call.head.method == b"GET":
-            call.request = (b"%bx-api-key: %b\r\n\r\n" % (caller.head_line, runtime.key), b"")
+            call.request = (b"%b%b\r\n" % (caller.head_line, runtime.auth_line), b"")
         else:
-            call.request = (b"%bx-api-key: %b\r\ncontent-length: %d\r\n\r\n" % (caller.head_line, runtime.key, len(body)), body)
+            call.request = (b"%b%bcontent-length: %d\r\n\r\n" % (caller.head_line, runtime.auth_line, len(body)), body)
         if call.attempts or call.is_again:
             call.usage = Usage()
             call.produced = 0.0

@@ -50,15 +50,15 @@ class Probe(Transit):
 
     def request(self, max_tokens: int) -> tuple[bytes, bytes]:
         """Head and body."""
-        target, key = self.pipeline.target, self.pipeline.runtime.key
-        assert target is not None and key is not None
+        target = self.pipeline.target
+        assert target is not None
         body = msgspec.json.encode(
             {"model": self.model.id, "max_tokens": max_tokens, "messages": [{"role": "user", "content": "Answer with: ok"}]}
         )
         head = (
             b"POST %b/v1/messages HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\ncontent-type: application/json\r\n"
-            b"anthropic-version: %b\r\nx-api-key: %b\r\ncontent-length: %d\r\n\r\n"
-        ) % (target.prefix, target.host, API_VERSION, key, len(body))
+            b"anthropic-version: %b\r\n%b%bcontent-length: %d\r\n\r\n"
+        ) % (target.prefix, target.host, API_VERSION, target.beta_line, self.pipeline.runtime.auth_line, len(body))
         return head, body
 
     def response(self, status: int, head: bytes, body: bytes, is_complete: bool) -> None:

@@ -20,6 +20,8 @@ from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.settle import count_upstream, settle_usage
 
+UNAUTHORIZED = 401
+
 
 class Recovery:
     """The retry and fallback flow of one runtime. ``walk_again`` starts a call's walk from route."""
@@ -37,6 +39,8 @@ class Recovery:
         """Account for the attempt; True if the call goes on (it is parked or under way again), False: give the client the failure."""
         self._end_attempt(call, failure, now)
         self.judge(call, failure, now)
+        if failure.status == UNAUTHORIZED:
+            self.runtime.on_refused()
         kind = call.caller.kind
         if kind == MODELS:
             return False

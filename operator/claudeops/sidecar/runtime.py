@@ -2,8 +2,10 @@
 
 The seam between the request path and the control side (configuration files, exchange, metrics, admin, drain):
 
-* the control side calls ``apply_config``, ``apply_assignment``, ``set_key``, ``start_drain``, ``take_window``, and reads counters;
+* the control side calls ``apply_config``, ``apply_assignment``, ``set_key`` or ``set_token``, ``start_drain``, ``take_window``, and reads
+  counters;
 * the request path calls ``on_urgent(reason)`` (``429``, ``limit``, ``queue``, ``breaker``) when the controller should hear of it at once;
+* ``on_refused()`` when the API does not take the key or token;
 * ``on_change()`` and ``on_room()`` are the request path's own: parked requests walk again, or try their limiter again.
 
 Everything runs on one event loop thread; nothing here blocks or waits.
@@ -51,6 +53,7 @@ class Runtime:
 
     __slots__ = (
         "assignment",
+        "auth_line",
         "breaker_parameters",
         "catalogue",
         "clock",
@@ -62,10 +65,12 @@ class Runtime:
         "is_choice_open",
         "is_draining",
         "key",
+        "key_error",
         "ledger",
         "max_in_flight",
         "models",
         "on_change",
+        "on_refused",
         "on_room",
         "on_urgent",
         "organization_ids",
@@ -99,6 +104,11 @@ class Runtime:
         self.target: Target | None = None
         """Where the upstream of the configuration in force is."""
         self.key: bytes | None = None
+        self.auth_line = b""
+        """What authenticates a request, with its line end; empty while there is no key."""
+        self.key_error = ""
+        """Why there is no key, or no newer one."""
+        self.on_refused: Callable[[], None] = _nothing
         self.is_draining = False
         self.on_urgent: Callable[[str], None] = _silent
         self.on_change: Callable[[], None] = _nothing
@@ -139,8 +149,8 @@ class Runtime:
         unknown = [name for name in names if self.catalogue.model(name) is None]
         if unknown:
             raise InvalidResource(f"{unknown[0]} is not a model this proxy knows: name one of the catalogue", path="model")
-        if self.config is None or config.upstream != self.config.upstream:
-            self.target = target_of(config.upstream)
+        if self.config is None or (config.upstream, config.federation) != (self.config.upstream, self.config.federation):
+            self.target = target_of(config.upstream, is_federated=config.federation is not None)
         previous, self.config = self.config, config
         self._apply_limits(config, now)
         self._apply_resilience(config)
@@ -192,6 +202,12 @@ class Runtime:
     def set_key(self, key: bytes | None) -> None:
         """The API key to send; None while there is none (every request is then refused with `credentials`)."""
         self.key = key or None
+        self.auth_line = b"x-api-key: %b\r\n" % key if key else b""
+
+    def set_token(self, token: bytes | None) -> None:
+        """The same for an access token."""
+        self.key = token or None
+        self.auth_line = b"authorization: Bearer %b\r\n" % token if token else b""
 
     def start_drain(self) -> None:
         """From now on refuse new requests with `draining`; what is parked or runs is finished."""

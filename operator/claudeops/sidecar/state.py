@@ -6,7 +6,8 @@ import json
 from collections.abc import Callable
 
 from claudeops.policy.rates import Rates
-from claudeops.sidecar.config import ConfigHolder, KeyFile
+from claudeops.sidecar.config import ConfigHolder
+from claudeops.sidecar.credentials import Credentials
 from claudeops.sidecar.exchange_client import ExchangeClient
 from claudeops.sidecar.group import GroupRuntime
 from claudeops.sidecar.model import ModelRuntime
@@ -18,10 +19,10 @@ Json = dict[str, object]
 class StatePage:
     """Draws the state. Holds neither key nor token."""
 
-    def __init__(self, runtime: Runtime, holder: ConfigHolder, *, key: KeyFile, exchange: ExchangeClient) -> None:
+    def __init__(self, runtime: Runtime, holder: ConfigHolder, *, credentials: Credentials, exchange: ExchangeClient) -> None:
         self._runtime = runtime
         self._holder = holder
-        self._key = key
+        self._credentials = credentials
         self._exchange = exchange
 
     def text(self, now: float, pool_counts: Callable[[], dict[str, int]]) -> bytes:
@@ -29,7 +30,7 @@ class StatePage:
         runtime = self._runtime
         state: Json = {
             "config": self._config(),
-            "key": {"isPresent": runtime.key is not None, "error": self._key.error or None},
+            "key": self._credentials.describe(now),
             "exchange": self._describe_exchange(now),
             "leaseState": runtime.lease_phase.value,
             "isDraining": runtime.is_draining,

@@ -15,7 +15,7 @@ def session(call: Call, runtime: Runtime) -> Answer | None:
     if config is None:
         return Answer("not_ready", "this proxy has no configuration yet", retry_after_s=1.0)
     if runtime.key is None:
-        return no_key()
+        return no_key(runtime)
     caller = call.caller
     call.deadline = call.arrived_at + min(config.resilience.timeouts.total_s, caller.timeout_s)
     if caller.session:
@@ -27,6 +27,15 @@ def session(call: Call, runtime: Runtime) -> Answer | None:
     return None
 
 
-def no_key() -> Answer:
+def no_key(runtime: Runtime) -> Answer:
     """There is nothing to authenticate with."""
+    if runtime.config is not None and runtime.config.federation is not None:
+        return Answer("credentials", runtime.key_error or "the API has not been asked for an access token yet")
     return Answer("credentials", "no API key is mounted: create the Secret that the workload's credentials name")
+
+
+def refused_key(runtime: Runtime) -> Answer:
+    """The API does not take what requests are authenticated with."""
+    if runtime.config is not None and runtime.config.federation is not None:
+        return Answer("credentials", "the API refused the access token of the workload's federation: another one is asked for")
+    return Answer("credentials", "the API refused the workload's key: put a valid one into its Secret")
