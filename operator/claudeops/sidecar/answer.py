@@ -53,24 +53,28 @@ RULES = {
 
 
 class Answer:
-    """A stage's decision to end the walk: a refusal in the API's error shape. ``status`` overrides the reason's own."""
+    """A stage's decision to end the walk: a refusal in the API's error shape. ``status`` overrides the reason's own; ``code`` is the
+    API's ``error.details.error_code``, where it has one for this."""
 
-    __slots__ = ("message", "reason", "retry_after_s", "status")
+    __slots__ = ("code", "message", "reason", "retry_after_s", "status")
 
-    def __init__(self, reason: str, message: str, *, retry_after_s: float = 0.0, status: int = 0) -> None:
+    def __init__(self, reason: str, message: str, *, retry_after_s: float = 0.0, status: int = 0, code: str = "") -> None:
         self.reason = reason
         self.message = message
         self.retry_after_s = retry_after_s
         self.status = status or RULES[reason].status
+        self.code = code
 
 
 PARKED = Answer("not_ready", "parked")
 """A stage's decision to wait: it will resume the walk itself."""
 
 
-def error_json(status: int, message: str, request_id: str | None = None) -> bytes:
+def error_json(status: int, message: str, request_id: str | None = None, *, code: str = "") -> bytes:
     """The API's error body for a status."""
-    error = {"type": TYPES.get(status, "api_error"), "message": message}
+    error: dict[str, object] = {"type": TYPES.get(status, "api_error"), "message": message}
+    if code:
+        error["details"] = {"error_code": code}
     return msgspec.json.encode({"type": "error", "error": error, "request_id": request_id})
 
 
@@ -85,7 +89,7 @@ def refusal(answer: Answer, *, keep_alive: bool, request_id: str | None = None) 
     if rule.has_retry_after:
         wait_s = min(RETRY_AFTER_MAX_S, max(1.0, answer.retry_after_s))
         extra += f"retry-after: {math.ceil(wait_s)}\r\n"
-    body = error_json(answer.status, answer.message, request_id)
+    body = error_json(answer.status, answer.message, request_id, code=answer.code)
     return json_answer(answer.status, body, extra=extra.encode(), keep_alive=keep_alive)
 
 

@@ -30,18 +30,18 @@ class Call(Transit):
     """
 
     __slots__ = (
-        "adjusted", "admitted_at", "arrived_at", "asked", "attempts", "body", "caller", "client", "deadline", "edits",
-        "estimated_input", "estimated_total", "estimated_uncached", "first_byte_at", "first_content_at", "floor", "group",
-        "has_relayed", "head", "is_admitted", "is_again", "is_marked", "is_over", "is_probe", "is_streamed", "model", "offered_to",
-        "prefix", "produced", "queue_s", "queued_at", "request", "sent_at", "session", "status", "ticket", "tier", "tiers", "timer",
-        "usage", "walked_at",
+        "adjusted", "admitted_at", "answer_head", "arrived_at", "asked", "attempts", "body", "caller", "client", "deadline", "edits",
+        "estimated_input", "estimated_total", "estimated_uncached", "extra_tokens", "first_byte_at", "first_content_at",
+        "floor", "group", "has_relayed", "head", "is_admitted", "is_again", "is_marked", "is_over", "is_probe", "is_streamed",
+        "model", "offered_to", "prefix", "produced", "queue_s", "queued_at", "request", "sent_at", "session", "status", "text_bytes",
+        "ticket", "tier", "tiers", "timer", "usage", "walked_at",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, body: bytes, client: ServerConnection, *, caller: Caller, now: float) -> None:  # noqa: PLR0915 - a list of fields
         self.upstream = None
         self.head = head
         self.body = body
-        """The client's own bytes; never changed."""
+        """The client's own bytes, decoded where they came compressed; never changed."""
         self.client = client
         self.caller = caller
         self.asked = NOTHING_ASKED
@@ -63,6 +63,10 @@ class Call(Transit):
         self.prefix = b""
         self.estimated_total = 0.0
         self.estimated_uncached = 0.0
+        self.text_bytes = 0
+        """The part of the body whose tokens are estimated by its bytes; 0 where nothing can be learned from it."""
+        self.extra_tokens = 0.0
+        """The part of ``estimated_total`` that is not by bytes."""
         self.estimated_input = 0.0
         """What admission took from the input bucket, as corrected by what the API says."""
         self.is_streamed = False
@@ -82,6 +86,8 @@ class Call(Transit):
         self.attempts = 0
         """To the model of this walk."""
         self.request: Request = (b"", b"")
+        self.answer_head = b""
+        """Of this attempt's answer, as the API sent it."""
         self.admitted_at = 0.0
         self.sent_at = 0.0
         self.first_byte_at = 0.0

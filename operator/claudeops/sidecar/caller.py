@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 
+from claudeops.sidecar.coding import coding_of
 from claudeops.sidecar.tokenformat import merge_beta
 from claudeops.wire.http1 import RequestHead
 
@@ -15,10 +17,16 @@ NO_SUCH_PATH = 4
 PRIORITIES = {b"interactive": 0, b"background": 1}
 
 
-class Caller:
-    """``head_line`` is the request line and every header but key and length, ready to be sent to ``host``."""
+_CODING_LINE = re.compile(rb"^content-encoding[ \t]*:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 
-    __slots__ = ("api_version", "head_line", "host", "kind", "priority", "session", "timeout_s")
+
+class Caller:
+    """``head_line`` is the request line and every header but key and length, ready to be sent to ``host``.
+
+    ``coding``: the body's ``content-encoding``, empty for none. What the stages read is decoded before, and sent on decoded.
+    """
+
+    __slots__ = ("api_version", "coding", "head_line", "host", "kind", "priority", "session", "timeout_s")
 
     def __init__(self, head: RequestHead, host: bytes, *, prefix: bytes = b"", beta: bytes = b"") -> None:
         values = head.values
@@ -29,12 +37,14 @@ class Caller:
         self.timeout_s = _seconds(values.get(b"x-stainless-timeout", b""))
         version = values.get(b"anthropic-version")
         self.api_version = None if version is None else version.decode("latin-1")
+        self.coding = coding_of(values.get(b"content-encoding", b""))
+        is_read = self.kind in (MESSAGES, COUNT_TOKENS)
         self.head_line = b"%b %b%b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%b" % (
             head.method,
             prefix,
             head.target,
             host,
-            head.forward,
+            _CODING_LINE.sub(b"", head.forward) if is_read else head.forward,
         )
 
         if beta:

@@ -53,7 +53,7 @@ def answer_lines(call: Call) -> bytes:
     return b"\r\n%b%d\r\nx-claudeops-context-percent: %d\r\n%b" % (
         model.answer_heads[call.tier],
         call.queue_s * 1000.0,
-        100.0 * call.estimated_total / model.context_tokens,
+        100.0 * (call.usage.first_prompt or call.estimated_total) / model.context_tokens,
         f"x-claudeops-adjusted: {','.join(call.adjusted)}\r\n".encode() if call.adjusted else b"",
     )
 

@@ -19,6 +19,7 @@ from claudeops.sidecar.level_headers import are_levels_high
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.settle import count_upstream, settle_usage
+from claudeops.sidecar.stage.fit import can_take
 
 UNAUTHORIZED = 401
 
@@ -168,7 +169,7 @@ class Recovery:
         if call.model not in call.tiers or now >= call.deadline:
             return False
         floor = call.tiers.index(call.model) + 1
-        if not any(map(_is_in_use, call.tiers[floor:])):
+        if not any(_is_in_use(tier) and not can_take(tier, call, self.runtime) for tier in call.tiers[floor:]):
             return False
         call.floor = floor
         call.attempts = 0

@@ -6,58 +6,31 @@ Nothing reaches the client before an attempt can no longer be repeated: an error
 
 from __future__ import annotations
 
-from asyncio import TimerHandle
-from typing import TYPE_CHECKING
-
 from claudeops.policy.breaker import CLOSED
-from claudeops.sidecar.answer import Answer, error_json
-from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import MODELS, Caller
-from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure, failure_of_answer, failure_of_event
-from claudeops.sidecar.head_lines import EVENT_STREAM, failed_head, open_head, whole_head
+from claudeops.sidecar.caller import MODELS
+from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, Failure, failure_of_answer, failure_of_event
+from claudeops.sidecar.head_lines import EVENT_STREAM, open_head, whole_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
+from claudeops.sidecar.model import FALLBACK
 from claudeops.sidecar.settle import GONE, settle_answer, settle_input, settle_usage
+from claudeops.sidecar.tap import open_tap
+from claudeops.sidecar.thought import ThoughtReader
+from claudeops.sidecar.transfer import BAD_GATEWAY, Transfer
 from claudeops.sidecar.usage import EventReader, read_answer
-from claudeops.wire.http1 import LAST_CHUNK, RequestHead
+from claudeops.wire.http1 import LAST_CHUNK
 from claudeops.wire.pool import Opening
-from claudeops.wire.server import ServerConnection
 from claudeops.wire.upstream import UpstreamConnection
-
-if TYPE_CHECKING:
-    from claudeops.sidecar.pipeline import Pipeline
 
 HOLD_MAX_BYTES = 262_144
 HOLD_HEAD_S = 1.0
 # How often a running stream tells the limiter what it has produced.
 FLUSH_S = 0.25
-BAD_GATEWAY = 502
 
 
-class Relay(Call):
-    """A call with its two connections. Each method is one thing that may happen to it; :meth:`_end` is the end of all of them."""
+class Relay(Transfer):
+    """What may happen to a call, from either side; each method is one such thing."""
 
-    __slots__ = (
-        "answer_head", "flushed_at", "held", "held_bytes", "hold_timer", "is_chunked", "last_byte_at", "pipeline", "reader", "stream_bytes",
-    )  # fmt: skip
-
-    def __init__(self, head: RequestHead, body: bytes, client: ServerConnection, *, caller: Caller, pipeline: Pipeline) -> None:
-        super().__init__(head, body, client, caller=caller, now=pipeline.runtime.clock())
-        self.pipeline = pipeline
-        self.hold_timer: TimerHandle | None = None
-        self.held: list[bytes] = []
-        self.begin_attempt()
-
-    def begin_attempt(self) -> None:
-        """Forget what the attempt before has left."""
-        self.answer_head = b""
-        self.reader: EventReader | None = None
-        if self.held:
-            self.held = []
-        self.held_bytes = 0
-        self.stream_bytes = 0
-        self.last_byte_at = 0.0
-        self.flushed_at = 0.0
-        self.is_chunked = False
+    __slots__ = ()
 
     # -- from the upstream
 
@@ -68,28 +41,22 @@ class Relay(Call):
         self.answer_head = head
         if now >= self.group.read_at + READ_EVERY_S or status == THROTTLED:
             read_levels(self, runtime, head, now)
-        if self.is_streamed and status == 200 and EVENT_STREAM in head:
-            self.reader = EventReader(self.usage)
-            self._feed_stream(body, is_complete, now)
+        if is_complete and status == 200 and not self.is_streamed and self.caller.kind != MODELS:
+            self._feed_document(body, True, now)
         else:
-            self._feed_document(body, is_complete, now)
+            self._begin_body(body, is_complete)
 
     def more(self, body: bytes, is_complete: bool) -> None:
         now = self.last_byte_at = self.pipeline.runtime.clock()
+        if self.tap is not None:
+            return self._feed_body(self.tap.feed(body), is_complete)
         reader = self.reader
         if reader is None:
             self._feed_document(body, is_complete, now)
         elif is_complete or not self.has_relayed:
             self._feed_stream(body, is_complete, now)
         else:
-            self.stream_bytes += len(body)
-            out = reader.feed(body)
-            if not self.first_content_at and reader.has_content:
-                self._see_content(now)  # the head went out before: the hold was over
-            if out:
-                self.client.write(b"%x\r\n%b\r\n" % (len(out), out) if self.is_chunked else out)
-            if now - self.flushed_at > FLUSH_S:
-                self._flush(now)
+            self._relay_events(reader, body, now)
 
     def failed(self, reason: str, *, is_unreachable: bool) -> None:
         now = self.pipeline.runtime.clock()
@@ -145,6 +112,44 @@ class Relay(Call):
         elif not self.has_relayed and now >= self.deadline:
             self._time_out("the upstream's answer was not ready in time", now)
 
+    # -- bodies that are not there at once
+
+    def _begin_body(self, body: bytes, is_complete: bool) -> None:
+        """A stream, an error, or a document that comes in parts or is not read. A whole one is looked at only if it is no JSON."""
+        is_stream = self.is_streamed and self.status == 200 and EVENT_STREAM in self.answer_head
+        self.tap = tap = open_tap(self.answer_head, self._thought_reader() if is_stream else None)
+        if tap is not None:
+            body = tap.feed(body)
+            self.answer_head = tap.head
+        if is_stream and (tap is None or not tap.is_opaque):
+            self.reader = EventReader(self.usage)
+        elif is_stream:
+            self._open_document()  # nobody here can read it: all the client can have is its bytes, at once
+        self._feed_body(body, is_complete)
+
+    def _thought_reader(self) -> ThoughtReader | None:
+        return ThoughtReader(self.pipeline.runtime.thoughts, self.model.id) if self.tier == FALLBACK else None
+
+    def _feed_body(self, body: bytes, is_complete: bool) -> None:
+        """The first bytes of such an answer, and all of one that is tapped."""
+        now = self.last_byte_at
+        reader = self.reader
+        if self.tap is not None and self.tap.failure:
+            self._fail_unreadable(self.tap.failure, is_complete, now)
+        elif reader is None:
+            self._feed_document(body, is_complete, now)
+        elif is_complete or not self.has_relayed:
+            self._feed_stream(body, is_complete, now)
+        else:
+            self._relay_events(reader, body, now)
+
+    def _fail_unreadable(self, reason: str, is_complete: bool, now: float) -> None:
+        carrier, self.upstream = self.upstream, None
+        if carrier is not None and not is_complete:
+            carrier.abandon()
+        self._guess_usage(now)
+        self._fail(Failure(BAD_GATEWAY, f"the upstream's answer cannot be read: {reason}", is_counted=True), now)
+
     # -- documents
 
     def _feed_document(self, body: bytes, is_complete: bool, now: float) -> None:
@@ -164,10 +169,24 @@ class Relay(Call):
         if self.status != 200:
             return self._fail(failure_of_answer(self.status, self.answer_head, body), now)
         if self.caller.kind != MODELS and not self._read_usage(body):
-            return self._fail(Failure(BAD_GATEWAY, "the upstream's answer is not JSON", is_counted=True), now)
+            plain = self._undo_coding(body)
+            if plain is None:
+                return self._fail(Failure(BAD_GATEWAY, "the upstream's answer is not JSON", is_counted=True), now)
+            body = plain
         self.has_relayed = True
         self.client.write_parts(whole_head(self, self.answer_head, len(body)), body)
         self._succeed(now)
+
+    def _undo_coding(self, body: bytes) -> bytes | None:
+        """What is no JSON may be compressed JSON, or in a coding unknown here (which is passed on as it is). None: neither."""
+        tap = open_tap(self.answer_head, None)
+        if tap is None or tap.is_opaque or self.tap is not None:
+            return None if tap is None else body
+        plain = tap.feed(body)
+        if tap.failure or not self._read_usage(plain):
+            return None
+        self.answer_head = tap.head
+        return plain
 
     def _open_document(self) -> None:
         """A document too large to be held any longer. What is relayed is kept for its usage."""
@@ -188,9 +207,22 @@ class Relay(Call):
 
     def _read_usage(self, body: bytes) -> bool:
         """False if the body is not JSON."""
+        if self.tier == FALLBACK:
+            self.pipeline.runtime.thoughts.learn_answer(body, self.model.id)
         return read_answer(self.usage, body)
 
     # -- streams
+
+    def _relay_events(self, reader: EventReader, body: bytes, now: float) -> None:
+        """A stream's reads between the first ones and the last."""
+        self.stream_bytes += len(body)
+        out = reader.feed(body)
+        if not self.first_content_at and reader.has_content:
+            self._see_content(now)  # the head went out before: the hold was over
+        if out:
+            self.client.write(b"%x\r\n%b\r\n" % (len(out), out) if self.is_chunked else out)
+        if now - self.flushed_at > FLUSH_S:
+            self._flush(now)
 
     def _feed_stream(self, body: bytes, is_complete: bool, now: float) -> None:
         """A stream's first reads, and its last one."""
@@ -268,99 +300,6 @@ class Relay(Call):
         self._guess_usage(now)
         self._settle_broken(failure, now)
         self._end(now)
-
-    def _flush(self, now: float) -> None:
-        """Tell the limiter what the stream has produced since, by its bytes."""
-        self.flushed_at = now
-        produced = self.stream_bytes * self.model.stream_tokens_per_byte.value
-        if produced > self.produced:
-            self.group.limiter.produced(produced - self.produced, now)
-            self.produced = produced
-
-    # -- ends
-
-    def _succeed(self, now: float) -> None:
-        pipeline = self.pipeline
-        settle_usage(self, pipeline.runtime, now)
-        pipeline.recovery.served(self, now)
-        pipeline.admission.release(self, now)
-        self._end(now)
-
-    def _time_out(self, reason: str, now: float) -> None:
-        carrier, self.upstream = self.upstream, None
-        if carrier is not None:
-            carrier.abandon()
-        self._guess_usage(now)
-        self._fail(Failure(TIMED_OUT, reason, is_counted=True), now)
-
-    def _fail(self, failure: Failure, now: float) -> None:
-        """The attempt failed: the pipeline may repeat it, unless the client has seen some of it."""
-        self._cancel_hold()
-        if self.has_relayed:
-            return self._break(failure, now)
-        if self.pipeline.recovery.recover(self, failure, now):
-            return
-        self.status = failure.status or BAD_GATEWAY
-        if failure.status == 401:
-            answer = Answer("credentials", "the API refused the workload's key: put a valid one into its Secret")
-            return self.pipeline.refuse(self, answer)
-        if not failure.is_answer:
-            answer = Answer("upstream", failure.message, status=self.status if self.status == TIMED_OUT else BAD_GATEWAY)
-            return self.pipeline.refuse(self, answer)
-        self.client.write_parts(failed_head(self, failure), failure.body)
-        self._end(now)
-
-    def _break(self, failure: Failure, now: float) -> None:
-        """Part of the answer is with the client: a stream ends with an ``error`` event, a document is visibly cut."""
-        self.status = failure.status or BAD_GATEWAY
-        self._guess_usage(now)
-        self._settle_broken(failure, now)
-        reader = self.reader
-        if reader is None:
-            settle_answer(self, self.pipeline.runtime, now)
-            return self.client.abort()
-        event = b"event: error\ndata: %b\n\n" % error_json(self.status, failure.message, self.pipeline.new_request_id())
-        if reader.is_inside:
-            event = b"\n\n" + event
-        self.client.write(self._framed(event) + (LAST_CHUNK if self.is_chunked else b""))
-        self._end(now)
-
-    def _settle_broken(self, failure: Failure, now: float) -> None:
-        settle_usage(self, self.pipeline.runtime, now)
-        self.pipeline.recovery.judge(self, failure, now)
-        self.pipeline.admission.release(self, now)
-
-    def _end(self, now: float) -> None:
-        """The client has its whole answer."""
-        settle_answer(self, self.pipeline.runtime, now)
-        self.is_over = True
-        self.client.finish()
-
-    # -- parts
-
-    def _framed(self, data: bytes) -> bytes:
-        if not self.is_chunked or not data:
-            return data
-        return b"%x\r\n%b\r\n" % (len(data), data)
-
-    def _is_counted(self) -> bool:
-        """Has the API begun to work on it, as far as one can see?"""
-        return self.first_byte_at >= self.sent_at and self.status == 200
-
-    def _guess_usage(self, now: float) -> None:
-        """The end of the answer will not come: what was produced is known by the stream's bytes, or by the time that has passed."""
-        usage = self.usage
-        if self.is_streamed:
-            self._flush(now)
-            usage.guess(int(self.produced))
-        else:
-            limit = self.asked.max_tokens or self.model.model.max_output_tokens
-            usage.guess(int(min(limit, (now - self.sent_at) * self.group.limiter.gate.slot_rate)))
-
-    def _cancel_hold(self) -> None:
-        if self.hold_timer is not None:
-            self.hold_timer.cancel()
-            self.hold_timer = None
 
 
 def _cut_short() -> Failure:

@@ -34,6 +34,7 @@ from claudeops.sidecar.ledger import UNKNOWN, Used
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.sticky import StickySessions
 from claudeops.sidecar.target import Target, target_of
+from claudeops.sidecar.thought import ThoughtAuthors
 
 DEFAULT_GROUP = "default"
 ORGANIZATIONS_MAX = 8
@@ -81,6 +82,7 @@ class Runtime:
         "slos",
         "sticky",
         "target",
+        "thoughts",
         "tiers",
         "wall_clock",
         "window",
@@ -128,6 +130,7 @@ class Runtime:
         self.retry_budget = RetryBudget(20.0)
         self.prefixes = PrefixMemory(4096)
         self.sticky: StickySessions = StickySessions()
+        self.thoughts: ThoughtAuthors = ThoughtAuthors()
         self.connections = 50
         """Ceiling of the main upstream pool."""
         self.max_in_flight = NO_MAX_IN_FLIGHT

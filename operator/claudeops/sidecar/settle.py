@@ -83,7 +83,7 @@ def _count_tokens(call: Call, runtime: Runtime, now: float) -> None:
     first = usage.first_prompt
     if first and call.estimated_total:
         counters.estimate_error.observe(call.estimated_total / first)
-        model.tokens_per_byte.learn(first, len(call.request[1]))
+        model.tokens_per_byte.learn(first - call.extra_tokens, call.text_bytes)
     if is_plain(call):
         prompt = usage.input + usage.write_5m + usage.write_1h + usage.cache_read
         account = model.used.standard if prompt <= model.long_tokens else model.used.long
@@ -104,9 +104,9 @@ def _count_tokens(call: Call, runtime: Runtime, now: float) -> None:
 def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) -> None:
     duration_s = now - call.arrived_at
     first_s = _observe_stream(call, counters, now) if call.is_streamed else None
-    counters.duration.observe(duration_s)
+    counters.duration.trace(duration_s, call.answer_head, now)
     if first_s is not None:
-        counters.first_token.observe(first_s)
+        counters.first_token.trace(first_s, call.answer_head, now)
     window = runtime.window
     if call.queue_s:
         counters.queue_wait.observe(call.queue_s)

@@ -165,6 +165,7 @@ decode_request = msgspec.json.Decoder(RequestJson).decode
 decode_members = msgspec.json.Decoder(Member).decode
 decode_list = msgspec.json.Decoder(list[Member]).decode
 decode_blocks = msgspec.json.Decoder(list[BlockJson] | str).decode
+decode_text = msgspec.json.Decoder(str).decode
 decode_message = msgspec.json.Decoder(MessageJson).decode
 decode_event = msgspec.json.Decoder(EventJson).decode
 decode_iterations = msgspec.json.Decoder(list[IterationJson] | None).decode

@@ -53,7 +53,10 @@ def test_a_marked_or_empty_last_block_gets_no_mark() -> None:
 def test_thinking_blocks_go_and_the_others_keep_their_bytes() -> None:
     content = Raw(b'[{"type": "thinking","thinking":"x"},{"type":"text" , "text":"\\u00e9"},{"type":"redacted_thinking","data":""}]')
     turn = {"role": Raw(b'"assistant"'), "content": content, "x": Raw(b"1e0")}
-    assert encode(without_thinking(turn)) == b'{"role":"assistant","content":[{"type":"text","text":"\\u00e9"}],"x":1e0}'
-    assert without_thinking({"role": Raw(b'"assistant"'), "content": Raw(b'[{"type":"thinking"}]')}) is None
+    assert (
+        encode(without_thinking(turn, lambda block: False)) == b'{"role":"assistant","content":[{"type":"text","text":"\\u00e9"}],"x":1e0}'
+    )
+    assert without_thinking({"role": Raw(b'"assistant"'), "content": Raw(b'[{"type":"thinking"}]')}, lambda block: False) is None
     user = {"role": Raw(b'"user"'), "content": content}
-    assert without_thinking(user) is user
+    assert without_thinking(user, lambda block: False) is user
+    assert without_thinking(turn, lambda block: True) is turn

@@ -7,27 +7,24 @@ from __future__ import annotations
 
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
+from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.wireformat import BlockJson, DecodeError, decode_blocks
 
 LARGE_BYTES = 32_768
 DOCUMENT_TOKENS_PER_BYTE = 0.02
 """A PDF page is about 100 KB and 2,000 tokens."""
+RESULT_BYTES = 2_048
+"""A tool result that is smaller is taken to hold no image."""
 
 
 def estimate(call: Call, runtime: Runtime) -> Answer | None:
     """Sets ``estimated_total`` and ``estimated_uncached``; never refuses."""
     model = call.model
-    size_bytes = len(call.body)
-    extra = 0.0
-    asked = call.asked
-    if size_bytes > LARGE_BYTES:
-        media_bytes, extra = _media(call, runtime)
-        size_bytes -= media_bytes
-    if len(asked.tools) > 2 and model.model.tool_prompt_tokens is not None:
-        extra += model.model.tool_prompt_tokens.auto
-    total = size_bytes * model.tokens_per_byte.value + extra
+    total = total_tokens(call, model, runtime)
     call.estimated_total = call.estimated_uncached = total
     if call.is_marked:
+        asked = call.asked
         key = hash((model.id, call.session, bytes(asked.system), bytes(asked.tools)))
         call.prefix = key.to_bytes(8, "little", signed=True)
         cached = runtime.prefixes.cached_tokens(call.prefix, call.walked_at)
@@ -35,18 +32,57 @@ def estimate(call: Call, runtime: Runtime) -> Answer | None:
     return None
 
 
-def _media(call: Call, runtime: Runtime) -> tuple[int, float]:
-    """Bytes of base64 sources, which are no text, and the tokens they may cost at most."""
+def total_tokens(call: Call, model: ModelRuntime, runtime: Runtime) -> float:
+    """Estimated tokens of the whole prompt for this model. Sets ``text_bytes`` and ``extra_tokens``, what will be learned by: nothing
+    where there are images or documents, whose tokens are not known apart."""
+    text_bytes = size_bytes = len(call.body)
+    extra = 0.0
+    if size_bytes > LARGE_BYTES:
+        media_bytes, extra = _media(call, runtime.catalogue.image_tier(model.model.image_tier).max_tokens)
+        if media_bytes:
+            size_bytes -= media_bytes
+            text_bytes = 0
+    if len(call.asked.tools) > 2 and model.model.tool_prompt_tokens is not None:
+        extra += model.model.tool_prompt_tokens.auto
+    call.text_bytes, call.extra_tokens = text_bytes, extra
+    return size_bytes * model.tokens_per_byte.value + extra
+
+
+def count_images(call: Call) -> int:
+    """Images of the whole conversation, those in tool results too."""
+    return sum(block.type == "image" for block in _sources(call))
+
+
+def _media(call: Call, image_tokens: int) -> tuple[int, float]:
+    """Bytes of base64 sources, and the tokens they may cost at most."""
     size_bytes, tokens = 0, 0.0
-    image_tokens = runtime.catalogue.image_tier(call.model.model.image_tier).max_tokens
+    for block in _sources(call):
+        source_bytes = len(block.source)
+        size_bytes += source_bytes
+        if block.type == "image":
+            tokens += image_tokens
+        else:
+            tokens += source_bytes * DOCUMENT_TOKENS_PER_BYTE
+    return size_bytes, tokens
+
+
+def _sources(call: Call) -> list[BlockJson]:
+    """Images and documents, those in tool results too."""
+    found: list[BlockJson] = []
     for turn in call.asked.messages:
         if not isinstance(turn.content, list):
             continue
         for block in turn.content:
-            source_bytes = len(block.source)
-            size_bytes += source_bytes
-            if block.type == "image":
-                tokens += image_tokens
-            else:
-                tokens += source_bytes * DOCUMENT_TOKENS_PER_BYTE
-    return size_bytes, tokens
+            if len(block.source):
+                found.append(block)
+            elif block.type == "tool_result" and len(block.content) > RESULT_BYTES and b'"source"' in bytes(block.content):
+                found += _inner_sources(block)
+    return found
+
+
+def _inner_sources(block: BlockJson) -> list[BlockJson]:
+    try:
+        inner = decode_blocks(block.content)
+    except DecodeError:
+        return []  # not the API's shape: it will say so itself
+    return [] if isinstance(inner, str) else [part for part in inner if len(part.source)]

@@ -1,72 +1,160 @@
 """What a model that the client did not write for cannot take is changed or left out, so that the conversation goes on.
 
-Sampling, effort, thinking and max_tokens are the policy's; here are forced tools, prefills and thinking blocks of another model.
-Every edit is a pure function of the block, so that the same history always gives the same bytes.
+Sampling, effort, thinking and max_tokens are the policy's; here are forced tools, prefills, ``speed``, ``inference_geo`` and thinking
+blocks of another model. Every edit is a pure function of the block, so that the same history always gives the same bytes. What cannot
+be made to fit (a history longer than the window, a geography) is for :func:`can_take`: then that model is passed over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from claudeops.catalogue import Model
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.edit import REMOVE
-from claudeops.sidecar.model import FALLBACK
-from claudeops.sidecar.wireformat import DecodeError, Member, Raw, decode_list, decode_members, encode
+from claudeops.sidecar.model import FALLBACK, PRIMARY, ModelRuntime
+from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.stage.estimate import count_images, total_tokens
+from claudeops.sidecar.thought import THINKING_TYPES
+from claudeops.sidecar.wireformat import DecodeError, Member, Raw, TurnJson, decode_list, decode_members, decode_text, encode
 
-THINKING_TYPES = ("thinking", "redacted_thinking")
 _QUOTED_TYPES = (b'"thinking"', b'"redacted_thinking"')
+_FAST_BETA = b"fast-mode-"
+LARGE_WINDOW_TOKENS = 1_000_000
+IMAGES_MAX_BELOW = 100
+"""Images a request may hold for a model with a smaller window; 600 with a large one. Source: reference anthropic-api, section 9."""
 
 
-def fit_to_model(call: Call, *, is_forced: bool, is_prefilled: bool) -> None:
-    """Edits ``tool_choice`` and ``messages`` where this model would answer 400; a model that the client named itself may say so."""
+def fit_to_model(call: Call, runtime: Runtime, *, is_forced: bool, is_prefilled: bool) -> None:
+    """Edits what this model would answer with 400; of a model that the client named itself, only what another model wrote."""
     model = call.model.model
-    if call.tier != FALLBACK and call.asked.model == model.id:
-        return
-    if is_forced and not model.forced_tool_choice:
-        call.edits["tool_choice.type"] = b'"auto"'
-        call.edits["tool_choice.name"] = REMOVE
-        call.adjusted += ("tool_choice",)
-    drops_prefill = is_prefilled and not model.prefill
-    drops_thinking = call.tier == FALLBACK and has_thinking(call)
+    drops_prefill = False
+    if call.tier == FALLBACK or call.asked.model != model.id:
+        drops_prefill = is_prefilled and not model.prefill
+        if is_forced and not model.forced_tool_choice:
+            call.edits["tool_choice.type"] = b'"auto"'
+            call.edits["tool_choice.name"] = REMOVE
+            call.adjusted += ("tool_choice",)
+    drops_thinking = runtime.thoughts.has_any
+    if call.tier == FALLBACK:
+        _fit_members(call, model)
+        drops_thinking = True
+    drops_thinking = drops_thinking and has_thinking(call)
     if drops_prefill or drops_thinking:
-        _edit_turns(call, drops_prefill=drops_prefill, drops_thinking=drops_thinking)
+        _edit_turns(call, runtime, drops_prefill=drops_prefill, drops_thinking=drops_thinking)
 
 
-def _edit_turns(call: Call, *, drops_prefill: bool, drops_thinking: bool) -> None:
+def can_take(model: ModelRuntime, call: Call, runtime: Runtime) -> str:
+    """Empty if this request can be made to fit a model that the client did not choose; else why not, for a person."""
+    facts = model.model
+    if len(call.body) * model.tokens_per_byte.value > facts.context_tokens:
+        tokens = total_tokens(call, model, runtime)
+        if tokens > facts.context_tokens:
+            return f"the request's about {tokens:.0f} tokens are more than its window of {facts.context_tokens}"
+    if facts.context_tokens < LARGE_WINDOW_TOKENS and count_images(call) > IMAGES_MAX_BELOW:
+        return f"it takes at most {IMAGES_MAX_BELOW} images"
+    if not facts.inference_geo and _geography(call) not in (b"", b'"global"', b"null"):
+        return "it cannot be bound to a geography"
+    return ""
+
+
+def _geography(call: Call) -> bytes:
+    """``inference_geo`` as JSON; empty where there is none."""
+    if b'"inference_geo"' not in call.body:
+        return b""
+    try:
+        return bytes(decode_members(call.body).get("inference_geo", b"")).strip()
+    except DecodeError:
+        return b""
+
+
+def _fit_members(call: Call, model: Model) -> None:
+    """``speed`` where the model is not sold fast, ``inference_geo: global`` where it knows none."""
+    takes_fast = model.fast.mode in ("ga", "ignored") or (
+        model.fast.mode == "beta" and _FAST_BETA in call.head.values.get(b"anthropic-beta", b"")
+    )
+    drops_speed = not takes_fast and b'"speed"' in call.body
+    drops_geography = not model.inference_geo and b'"inference_geo"' in call.body
+    if not drops_speed and not drops_geography:
+        return
+    members = decode_members(call.body)
+    for name, is_dropped in (("speed", drops_speed), ("inference_geo", drops_geography)):
+        if is_dropped and name in members:
+            call.edits[name] = REMOVE
+            call.adjusted += (name,)
+
+
+def _edit_turns(call: Call, runtime: Runtime, *, drops_prefill: bool, drops_thinking: bool) -> None:
     try:
         turns = decode_list(decode_members(call.body)["messages"])
-        if drops_thinking:
-            turns = [turn for turn in map(without_thinking, turns) if turn is not None]
-            _unbind_thinking(call)
+        kept = _drop_thinking(call, runtime, turns) if drops_thinking else turns
     except (DecodeError, KeyError):
         return  # not the API's shape: it will say so itself
-    if drops_prefill:
-        while turns and _is_assistants(turns[-1]):
-            turns.pop()
-    call.edits["messages"] = encode(turns)
-    call.adjusted += ("prefill",) * drops_prefill + ("thinking_blocks",) * drops_thinking
+    if kept is not turns:
+        call.adjusted += ("thinking_blocks",)
+    if drops_prefill and kept and _is_assistants(kept[-1]):
+        call.adjusted += ("prefill",)
+        kept = list(kept)
+        while kept and _is_assistants(kept[-1]):
+            kept.pop()
+    if kept is not turns:
+        call.edits["messages"] = encode(kept)
+
+
+def _drop_thinking(call: Call, runtime: Runtime, turns: list[Member]) -> list[Member]:
+    """The turns without the blocks that the serving model did not write; the same list if there are none."""
+
+    def may_stay(block: Member) -> bool:
+        """A fallback's blocks are known; what nobody is known to have written is the primary's."""
+        author = runtime.thoughts.author(_mark(block))
+        return author == call.model.id or (author is None and call.tier == PRIMARY)
+
+    kept = [without_thinking(turn, may_stay) for turn in turns]
+    if all(old is new for old, new in zip(turns, kept, strict=True)):
+        return turns
+    if turns[-2:-1] != kept[-2:-1] and b'"tool_result"' in bytes(turns[-1].get("content", b"")):
+        _unbind_thinking(call)
+    return [turn for turn in kept if turn is not None]
 
 
 def has_thinking(call: Call) -> bool:
     """Does the history hold thinking blocks?"""
-    for turn in call.asked.messages:
-        if turn.role == "assistant" and isinstance(turn.content, list):
-            for block in turn.content:
-                if block.type in THINKING_TYPES:
-                    return True
+    return any(map(_thinks, call.asked.messages))
+
+
+def _thinks(turn: TurnJson) -> bool:
+    if turn.role == "assistant" and isinstance(turn.content, list):
+        for block in turn.content:
+            if block.type in THINKING_TYPES:
+                return True
     return False
 
 
-def without_thinking(turn: Member) -> Member | None:
-    """The turn without thinking blocks; None if nothing else was in it. Every other block keeps its bytes."""
+def without_thinking(turn: Member, may_stay: Callable[[Member], bool]) -> Member | None:
+    """The turn without the thinking blocks that may not stay; the turn itself if there are none.
+
+    None if nothing else was in it: an assistant's turn without content is a 400, and words in its place would be put into the model's
+    mouth; without the turn two user turns meet, which the API takes and reads as one. Every other block keeps its bytes.
+    """
     content = bytes(turn.get("content", b""))
     if not _is_assistants(turn) or not content.startswith(b"["):
         return turn
     blocks = decode_list(content)
-    kept = [block for block in blocks if bytes(block.get("type", b"")).strip() not in _QUOTED_TYPES]
+    kept = [block for block in blocks if not _is_thinking(block) or may_stay(block)]
     if len(kept) == len(blocks):
         return turn
     if not kept:
         return None
     return turn | {"content": Raw(encode(kept))}
+
+
+def _mark(block: Member) -> str:
+    """What tells this thinking block from others."""
+    return decode_text(block.get("signature") or block.get("data") or b'""')
+
+
+def _is_thinking(block: Member) -> bool:
+    return bytes(block.get("type", b"")).strip() in _QUOTED_TYPES
 
 
 def _is_assistants(turn: Member) -> bool:

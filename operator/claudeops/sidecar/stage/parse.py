@@ -4,15 +4,40 @@ from __future__ import annotations
 
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
+from claudeops.sidecar.coding import CODINGS, Decoder
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.wireformat import DecodeError, decode_request
+
+BODY_MAX_BYTES = 32 * 1024 * 1024
+"""The API's own limit for a Messages request, which holds for what a compressed one becomes too."""
 
 
 def parse(call: Call, runtime: Runtime) -> Answer | None:
     """Refuses what is not a Messages request."""
+    if call.caller.coding:
+        answer = _decode(call)
+        if answer is not None:
+            return answer
     try:
         call.asked = asked = decode_request(call.body)
     except (DecodeError, UnicodeDecodeError, RecursionError) as error:
         return Answer("bad_request", f"the body is not a Messages request: {error}")
     call.is_streamed = asked.stream is True
+    return None
+
+
+def _decode(call: Call) -> Answer | None:
+    """A compressed body is read, changed and sent on as what it becomes. Error codes: reference anthropic-api, section 6."""
+    coding = call.caller.coding
+    if coding not in CODINGS:
+        message = f"content-encoding {coding.decode('latin-1')} is not supported: send gzip, deflate or no coding"
+        return Answer("bad_request", message, code="request_body_encoding_unsupported")
+    decoder = Decoder(coding, limit_bytes=BODY_MAX_BYTES)
+    body = decoder.feed(call.body)
+    decoder.end()
+    if decoder.is_too_large:
+        return Answer("too_large", decoder.failure, code="request_body_too_large_after_decoding")
+    if decoder.failure:
+        return Answer("bad_request", decoder.failure, code="request_body_encoding_invalid")
+    call.body = body
     return None

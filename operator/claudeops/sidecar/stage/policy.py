@@ -24,7 +24,7 @@ def policy(call: Call, runtime: Runtime) -> Answer | None:
     asked = call.asked
     is_forced = asked.tool_choice is not None and asked.tool_choice.type in FORCED
     is_prefilled = len(asked.messages) > 0 and asked.messages[-1].role == "assistant"
-    key = _parameters(asked, call.caller.api_version, not (is_forced or is_prefilled))
+    key = _parameters(asked, call.caller.api_version, not is_forced | is_prefilled)
     result = call.model.adjustments.get(key) or _adjust(key, call.model, runtime)
     if result.violation is not None:
         return Answer("policy", result.violation)
@@ -32,8 +32,8 @@ def policy(call: Call, runtime: Runtime) -> Answer | None:
         _take(call, result)
     if result.warnings:
         _count_warnings(call, result.warnings)
-    if call.tier == FALLBACK or not key[1]:
-        fit_to_model(call, is_forced=is_forced, is_prefilled=is_prefilled)
+    if not key[1] or call.tier == FALLBACK or runtime.thoughts.has_any:
+        fit_to_model(call, runtime, is_forced=is_forced, is_prefilled=is_prefilled)
     return None
 
 

@@ -8,6 +8,7 @@ from claudeops.sidecar.call import Call
 from claudeops.sidecar.caller import MESSAGES
 from claudeops.sidecar.model import FALLBACK, PRIMARY, ModelRuntime
 from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.stage.fit import can_take
 
 MODEL = "model"
 PROBE_EVERY_S = 1.0
@@ -27,23 +28,17 @@ def route(call: Call, runtime: Runtime) -> Answer | None:
     call.tiers = tiers
     now = call.walked_at
     first = index = _first_index(call, runtime, tiers)
-    while not is_usable(tiers[index], call, now):
-        index += 1
-        if index == len(tiers):
-            if call.caller.kind == MESSAGES:
-                call.model = tiers[first]
-                return _refuse(tiers[first], now)
-            index = first  # tokens are counted whether the model serves or not
-            break
+    if first or not is_usable(tiers[0], call, now):
+        index = _next_index(call, runtime, first)
+        if index < 0:
+            return _refuse(call, runtime, first)
     model = tiers[index]
     call.model = model
     call.group = model.group
     if index == 0:
         call.tier = PRIMARY
     else:
-        call.tier = FALLBACK
-        if index != first or call.floor:
-            runtime.sticky.force(call.session, model.id, now)
+        _take_fallback(call, runtime, is_forced=index != first or call.floor > 0)
     call.edits = {} if model.id == name else {MODEL: model.quoted_id}
     return None
 
@@ -55,6 +50,21 @@ def _first_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...]) 
     if call.session and runtime.sticky.entries:
         return _sticky_index(call, runtime, tiers)
     return 0
+
+
+def _next_index(call: Call, runtime: Runtime, first: int) -> int:
+    """The first fallback from here on that serves now and can take this request; -1 if none does."""
+    for index in range(max(1, first), len(call.tiers)):
+        model = call.tiers[index]
+        if not can_take(model, call, runtime) and is_usable(model, call, call.walked_at):
+            return index
+    return -1 if call.caller.kind == MESSAGES else first  # tokens are counted whether the model serves or not
+
+
+def _take_fallback(call: Call, runtime: Runtime, *, is_forced: bool) -> None:
+    call.tier = FALLBACK
+    if is_forced:
+        runtime.sticky.force(call.session, call.model.id, call.walked_at)
 
 
 def is_usable(model: ModelRuntime, call: Call, now: float) -> bool:
@@ -83,10 +93,15 @@ def give_up_probe(call: Call) -> None:
         call.model.breaker.ignored(call.walked_at)
 
 
-def _refuse(model: ModelRuntime, now: float) -> Answer:
-    wait_s = model.breaker.wait_s(now)
+def _refuse(call: Call, runtime: Runtime, first: int) -> Answer:
+    call.model = model = call.tiers[first]
     cause = "the fleet has left it" if model.is_flipped else f"its breaker is open ({model.breaker.reason})"
-    return Answer("breaker_open", f"{model.id} does not serve now: {cause}, and nothing is left to fall back to", retry_after_s=wait_s)
+    message = f"{model.id} does not serve now: {cause}, and nothing is left to fall back to"
+    for tier in call.tiers[first + 1 :]:
+        problem = can_take(tier, call, runtime)
+        if problem:
+            message += f"; {tier.id} cannot take this request: {problem}"
+    return Answer("breaker_open", message, retry_after_s=model.breaker.wait_s(call.walked_at))
 
 
 def _sticky_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...]) -> int:
@@ -95,7 +110,7 @@ def _sticky_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...])
     if name is None:
         return 0
     for index, model in enumerate(tiers):
-        if model.id == name and model.breaker.state == CLOSED and not model.is_flipped:
+        if model.id == name and model.breaker.state == CLOSED and not model.is_flipped and not can_take(model, call, runtime):
             return index
     runtime.sticky.forget(call.session)
     return 0
