@@ -28,6 +28,8 @@ Rate = Annotated[float, Meta(ge=0)]
 ClientChoice = Literal["Never", "Listed", "Allowed"]
 ViolationAction = Literal["Clamp", "Reject", "Warn"]
 PromptCacheMode = Literal["Client", "Always", "Off"]
+SingleFlight = Literal["Off", "Identical"]
+Endpoint = Literal["Batches", "Files"]
 Indicator = Literal["TimeToFirstToken", "Latency"]
 Protocol = Literal["Auto", "HTTP1", "HTTP2"]
 
@@ -209,6 +211,8 @@ class ProxyConfig(Document, frozen=True, kw_only=True):
     limits: Limits = Limits()
     resilience: Resilience = Resilience()
     prompt_cache: PromptCacheMode = "Client"
+    single_flight: SingleFlight = "Off"
+    endpoints: Annotated[tuple[Endpoint, ...], Meta(max_length=2)] = ()
     connections: Connections = Connections()
     objectives: tuple[Objective, ...] = ()
 

@@ -230,6 +230,8 @@ class Cache(Part):
 
     prompt: PromptCache = code_default(PromptCache())
     """The API's prompt cache."""
+    single_flight: Literal["Off", "Identical"] = code_default("Off")
+    """Identical: identical non-streaming requests that are under way at the same time share one call. Default Off."""
 
 
 class Connections(Part):
@@ -332,6 +334,10 @@ class WorkloadSpec(Part):
     """Retry, breaker and timeouts."""
     cache: Cache = code_default(Cache())
     """Caching."""
+    endpoints: Annotated[
+        tuple[Literal["Batches", "Files"], ...], Field(max_length=2, json_schema_extra={"uniqueItems": True})
+    ] = code_default(())
+    """Endpoints of the API that are opened besides messages, count_tokens and models."""
     connections: Connections = code_default(Connections())
     """Connection pool to the API, per proxy."""
     replicas: Annotated[int, Field(ge=0, le=10_000)] = 1

@@ -63,6 +63,8 @@ def render_proxy_config(
         limits=_limits(workload, quota),
         resilience=_resilience(spec),
         prompt_cache=spec.cache.prompt.mode,
+        single_flight=spec.cache.single_flight,
+        endpoints=tuple(sorted(set(spec.endpoints))),
         connections=terms.connections,
         objectives=objectives(spec),
     )

@@ -73,7 +73,8 @@ FULL: dict[str, Json] = {
                 },
                 "timeouts": {"connect": "2s", "firstByte": "1m30s", "streamIdle": "60s", "total": "5m"},
             },
-            "cache": {"prompt": {"mode": "Always"}},
+            "cache": {"prompt": {"mode": "Always"}, "singleFlight": "Identical"},
+            "endpoints": ["Batches", "Files"],
             "connections": {"min": 2, "max": 20, "protocol": "HTTP2"},
             "replicas": 3,
             "scaling": {

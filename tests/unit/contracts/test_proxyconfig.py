@@ -84,6 +84,8 @@ FULL = ProxyConfig(
         timeouts=Timeouts(connect_s=2, first_byte_s=90, stream_idle_s=60, total_s=300),
     ),
     prompt_cache="Always",
+    single_flight="Identical",
+    endpoints=("Batches", "Files"),
     connections=Connections(min=2, max=20, protocol="HTTP2"),
     objectives=(
         Objective(indicator="TimeToFirstToken", threshold_s=1, objective_percent=95),
