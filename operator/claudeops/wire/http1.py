@@ -179,9 +179,8 @@ def without_hop_lines(head: bytes, lowered: bytes) -> bytes:
         return head
     for line in _USUAL_HOP_LINES:
         head = head.replace(line, b"\r\n")
-    nominated = _CONNECTION_LINE.search(head)
-    if nominated is not None:
-        for name in nominated.group(1).split(b","):
+    for nominated in _CONNECTION_LINE.findall(head):
+        for name in nominated.split(b","):
             name = name.strip()
             if name and name.lower() not in (b"keep-alive", b"close", b"content-length"):
                 head = re.sub(rb"(?i)\r\n" + re.escape(name) + rb"[ \t]*:[^\r\n]*", b"", head)

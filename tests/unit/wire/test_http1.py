@@ -69,6 +69,8 @@ def test_a_response_head_loses_the_lines_of_its_connection_only() -> None:
         b"X-Hop: 1\r\nKeep-Alive: timeout=5\r\nB: 2"
     )
     assert without_hop_lines(head, head.lower()) == b"HTTP/1.1 200 OK\r\nA: 1\r\nB: 2"
+    twice = b"HTTP/1.1 200 OK\r\nConnection: x\r\nX: 1\r\nconnection: y\r\nY: 1\r\nA: 1"
+    assert without_hop_lines(twice, twice.lower()) == b"HTTP/1.1 200 OK\r\nA: 1"
     plain = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nB: 2"
     assert without_hop_lines(plain, plain.lower()) is plain
     assert without_length(plain) == b"HTTP/1.1 200 OK\r\nB: 2"
