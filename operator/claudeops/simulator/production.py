@@ -186,6 +186,7 @@ class Production:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        self._call.connection.on_gone = None
         self._group.record.in_flight -= 1
         if code is not None:
             self.on_head(code)
