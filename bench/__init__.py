@@ -1,2 +1,2 @@
-"""Side-by-side measurements, never part of the tests. ``python -m bench`` runs those that need no cluster; results go to results.json and
+"""Side-by-side measurements, never part of the tests. ``python -m bench`` runs those of the proxy; results go to results.json and
 the table of README.md."""

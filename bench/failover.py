@@ -22,7 +22,7 @@ import msgspec
 
 from bench.machine import free_port, running, wait_for_port
 from bench.quota import GROUP, INSTANCES, LIMITS, MODEL, SEED, WORKLOAD, Callers, exchange
-from bench.result import record
+from bench.result import Row, record
 from bench.subject import Subject, our_proxy
 from claudeops.proxyconfig import BreakerPolicy, Connections, ModelChoice, ProxyConfig, Resilience, Upstream
 
@@ -138,17 +138,11 @@ def main() -> None:
     moved = alone["samples off the primary"]
     failing, healthy = INSTANCES[-1], INSTANCES[:-1]
     is_alone = moved[f"{failing} alone"] > 0 and not any(moved[f"{name} {how}"] for name in healthy for how in ("alone", "by the fleet"))
+    slowest = f"primary fails at the API: first breaker open → last of 3 proxies on the fallback, slowest of {len(spans)}"
+    words = "alone" if is_alone else f"not alone: {moved}"
     rows = [
-        {
-            "what": f"primary fails at the API: first breaker open → last of 3 proxies on the fallback, slowest of {len(spans)}",
-            "bar": "≤ 1.5 s",
-            "measured": f"{max(spans):.2f} s",
-        },
-        {
-            "what": "one proxy's own path fails: it falls back alone, the fleet stays",
-            "bar": "alone",
-            "measured": "alone" if is_alone else f"not alone: {moved}",
-        },
+        Row(slowest, "≤ 1.5 s", f"{max(spans):.2f} s", max(spans), "s", runs=len(spans)),
+        Row("one proxy's own path fails: it falls back alone, the fleet stays", "alone", words, float(is_alone), "yes or no"),
     ]
     record("failover", rows, {"spans_s": spans, "alone": alone})
 

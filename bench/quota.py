@@ -22,7 +22,7 @@ from typing import Any, NamedTuple
 import msgspec
 
 from bench.machine import free_port, running, wait_for_port
-from bench.result import record
+from bench.result import Row, record
 from bench.subject import Subject, our_proxy
 from claudeops.exchange import PATH, TOKEN_AUDIENCE
 from claudeops.fleet import Denied, ExchangeHooks, ExchangeServer, Fleet, Identity
@@ -194,7 +194,7 @@ def main() -> None:
         throttled = f"{outcome.throttled_percent:.2f} % ({outcome.upstream_throttled} of {sent})"
         what = f"share of the organisation's limit used · 429s of the API, 3 proxies, {DEMAND:g} × demand, burst {burst_s:g} s"
         bar = "≥ 95 % · ≤ 0.2 %" if burst_s == BARRED_BURST_S else "reported"
-        rows.append({"what": what, "bar": bar, "measured": f"{outcome.binding_percent:.1f} % · {throttled}"})
+        rows.append(Row(what, bar, f"{outcome.binding_percent:.1f} % · {throttled}", outcome.binding_percent, "%"))
         details[f"burst_{burst_s:g}_s"] = outcome._asdict()
         print(f"  burst {burst_s:g} s: {outcome}", flush=True)
     record("quota", rows, details)
