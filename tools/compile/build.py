@@ -17,22 +17,14 @@ SOURCES = REPOSITORY / "operator"
 PACKAGE = "claudeops"
 LOCK = REPOSITORY / "tools/images/locks/compile.txt"
 GROUP = "claudeops"
-# Nothing of these runs for each request, or they hold msgspec's Structs, which compile without any gain.
+# Nothing of these runs for each request, or they hold classes that mypyc cannot make faster (msgspec's Structs) or make at all.
 COLD = {
     "sidecar": (
-        "admin",
-        "channel",
-        "command",
-        "config",
-        "exchange_client",
-        "lifecycle",
-        "logs",
-        "metrics",
-        "report",
-        "state",
-        "wireformat",
+        *("admin", "channel", "command", "config", "exchange_client", "exposition", "lifecycle", "logs", "metrics", "metrics_page"),
+        *("report", "state", "wireformat"),
     ),
     "policy": ("capacity", "connections", "fleet_fallback", "replicas", "safety", "shares", "waterfill"),
+    "wire": ("dial", "resolver", "tls", "tunnel"),
 }
 FOLDERS = ("policy", "sidecar", "wire")
 # What the types of compiled modules, and with them the code that is made of them, depend on.
