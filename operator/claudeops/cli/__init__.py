@@ -30,6 +30,7 @@ COMMANDS = {
     "injector": Command(
         "claudeops.controller.injector_command", "serve the webhook that puts the proxy beside labelled pods", "controller"
     ),
+    "run": Command("claudeops.standalone.command", "do the same on this machine without Kubernetes: manifests in, proxies out", "cli"),
     "sidecar": Command("claudeops.sidecar.command", "proxy one pod's calls to the Claude API", "sidecar"),
     "simulate": Command("claudeops.simulator.command", "serve a strict Claude API for tests and demos", "sidecar"),
 }

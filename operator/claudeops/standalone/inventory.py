@@ -41,6 +41,8 @@ class Inventory:
     namespace_labels: dict[str, Mapping[str, str]] = field(default_factory=dict)
     ignored: dict[str, int] = field(default_factory=dict)
     complaints: list[Complaint] = field(default_factory=list)
+    problems: dict[WorkloadKey, str] = field(default_factory=dict)
+    """Why a workload's newest document does not count."""
     _seen: set[tuple[str, str, str]] = field(default_factory=set)
 
     def labels_of(self, namespace: str) -> Mapping[str, str]:
@@ -94,11 +96,9 @@ def _add(document: Document, inventory: Inventory) -> None:
         case "Secret":
             inventory.secrets[document.namespace or DEFAULT_NAMESPACE, document.name] = _secret(document.body)
         case "ConfigMap":
-            inventory.config_maps[document.name] = {str(key): str(value) for key, value in _mapping(document.body, "data").items()}
+            inventory.config_maps[document.name] = _texts(document.body, "data")
         case "Namespace":
-            inventory.namespace_labels[document.name] = {
-                str(key): str(value) for key, value in _mapping(document.body.get("metadata") or {}, "labels").items()
-            }
+            inventory.namespace_labels[document.name] = _texts(document.body.get("metadata"), "labels")
 
 
 def _keep(document: Document, inventory: Inventory, previous: Inventory) -> None:
@@ -106,6 +106,7 @@ def _keep(document: Document, inventory: Inventory, previous: Inventory) -> None
     place = (key.namespace, key.name)
     match document.kind:
         case "ClaudeWorkload" if key in previous.workloads:
+            inventory.problems[key] = inventory.complaints[-1].message
             inventory.workloads[key] = previous.workloads[key]
         case "ClaudeQuota" if key.name in previous.quotas:
             inventory.quotas[key.name] = previous.quotas[key.name]
@@ -142,3 +143,7 @@ def _mapping(body: Any, name: str) -> Mapping[str, Any]:
     if value is not None and not isinstance(value, dict):
         raise InvalidResource("is no mapping", path=name)
     return value or {}
+
+
+def _texts(body: Any, name: str) -> Mapping[str, str]:
+    return {str(key): str(value) for key, value in _mapping(body, name).items()}

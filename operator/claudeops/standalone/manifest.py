@@ -86,6 +86,7 @@ def parse_documents(text: str, file: str) -> tuple[Document, ...]:
     try:
         while loader.check_node():
             node = loader.get_node()
+            assert node is not None
             _refuse_duplicates(node, file)
             body = loader.construct_document(node)
             found.extend(_objects(node, body, file))

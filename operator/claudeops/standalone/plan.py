@@ -60,21 +60,25 @@ class Plan:
     quotas: Mapping[str, QuotaTerms]
     workloads: Mapping[WorkloadKey, PlannedWorkload]
     complaints: tuple[Complaint, ...]
+    problems: Mapping[WorkloadKey, str] = field(default_factory=dict)
+    """Why a workload stands as it was before."""
 
 
 def make_plan(inventory: Inventory, rules: PlanRules, *, previous: Plan | None = None) -> Plan:
     """A workload that cannot be planned stands as it was in ``previous``; every reason is among the complaints."""
     workloads: dict[WorkloadKey, PlannedWorkload] = {}
     complaints = list(inventory.complaints)
+    problems = dict(inventory.problems)
     for key, declared in inventory.workloads.items():
         planned = _plan_workload(declared, inventory, rules)
         if isinstance(planned, PlannedWorkload):
             workloads[key] = planned
             continue
         complaints.append(planned)
+        problems[key] = planned.message
         if previous is not None and key in previous.workloads:
             workloads[key] = previous.workloads[key]
-    return Plan({name: quota_terms(quota) for name, quota in inventory.quotas.items()}, workloads, tuple(complaints))
+    return Plan({name: quota_terms(quota) for name, quota in inventory.quotas.items()}, workloads, tuple(complaints), problems)
 
 
 def with_simulators(inventory: Inventory, urls: Mapping[str, str]) -> Inventory:

@@ -1,0 +1,106 @@
+"""The live table on a terminal: every workload, every limit in use, and what happened last."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from claudeops.fleet.views import GroupRates, GroupView, QuotaView
+from claudeops.standalone.local_fleet import Site
+from claudeops.standalone.output import conditions, is_news, urls
+
+WORKLOADS: Final = ("WORKLOAD", "BASE URL", "READY", "MODEL", "REQ/MIN", "GRANT/MIN", "RUNNING", "QUEUED", "429/MIN", "P95", "")
+LIMITS: Final = ("QUOTA", "LIMIT", "DECLARED/MIN", "CAPACITY/MIN", "GRANTED/MIN", "USED/MIN", "FULL")
+_STYLES: Final = {"warning": "yellow", "invalid": "red", "reloaded": "green"}
+_WORDS: Final = {"requests": "requests", "inputTokens": "input tokens", "outputTokens": "output tokens"}
+
+
+class TableOutput:
+    """Events scroll above; the tables stay below them."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+        self._live = Live(console=self._console, refresh_per_second=4, auto_refresh=False)
+        self._live.start()
+
+    def tell(self, event: str, text: str) -> None:
+        """One line above the tables, which say themselves where a proxy listens."""
+        if event == "listening":
+            return
+        self._live.console.print(Text(f"{time.strftime('%H:%M:%S')}  {text}", style=_STYLES.get(event, "")), soft_wrap=True)
+
+    def show(self, sites: Sequence[Site], quotas: Mapping[str, QuotaView]) -> None:
+        """Draws both tables anew."""
+        hint = Text("Ctrl-C ends it", style="dim")
+        self._live.update(Group(Text(), workload_table(sites), Text(), limit_table(quotas), hint), refresh=True)
+
+    def close(self) -> None:
+        """The last tables stay on the screen."""
+        self._live.stop()
+
+
+def workload_table(sites: Sequence[Site]) -> Table:
+    """One row for each workload."""
+    table = Table(*WORKLOADS, box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for site in sites:
+        seen = site.view.observed
+        table.add_row(
+            site.name,
+            "\n".join(urls(site)) or "starting",
+            _ready(site),
+            site.view.active_model,
+            f"{seen.requests_per_minute:.0f}",
+            _requests(site.view.grant),
+            str(seen.in_flight),
+            str(seen.queued),
+            f"{seen.throttled_per_minute:.0f}",
+            "" if seen.latency_p95_s is None else f"{seen.latency_p95_s:.1f} s",
+            _notes(site),
+        )
+    return table
+
+
+def limit_table(quotas: Mapping[str, QuotaView]) -> Table:
+    """One row for each limit that is in use."""
+    table = Table(*LIMITS, box=None, header_style="dim", padding=(0, 2, 0, 0))
+    for name, quota in quotas.items():
+        for group in quota.groups:
+            table.add_row(name, *_limit_cells(group))
+    return table
+
+
+def _limit_cells(group: GroupView) -> tuple[str, ...]:
+    level = "" if group.level is None else f"{100 * group.level:.0f} %"
+    declared = "" if group.declared is None else f"{group.declared:.0f}"
+    return (
+        f"{group.group} {_WORDS[group.dimension]}",
+        declared,
+        f"{group.capacity:.0f}",
+        f"{group.granted:.0f}",
+        f"{group.used:.0f}",
+        level,
+    )
+
+
+def _ready(site: Site) -> Text:
+    ready = next((condition for condition in conditions(site) if condition["type"] == "Ready"), None)
+    if ready is None:
+        return Text("")
+    is_ready = ready["status"] == "True"
+    return Text("yes" if is_ready else ready["reason"], style="green" if is_ready else "red")
+
+
+def _requests(grant: GroupRates | None) -> str:
+    return "" if grant is None or grant.requests_per_minute is None else f"{grant.requests_per_minute:.0f}"
+
+
+def _notes(site: Site) -> str:
+    """What is not as it should be, in the conditions' own words."""
+    found = [condition for condition in conditions(site) if condition["type"] != "Ready" and is_news(condition)]
+    return ", ".join(f"{condition['type']}={condition['status']} ({condition['reason']})" for condition in found)
