@@ -55,6 +55,7 @@ class Api:
             "retrieve_file": (FILE_STAGES, files.retrieve),
             "delete_file": (FILE_STAGES, files.delete),
             "file_content": (FILE_STAGES, files.content),
+            "exchange_token": ((), world.tokens.exchange),
             "list_models": (ACCOUNT_STAGES, lambda call: list_models(call, today())),
             "retrieve_model": (ACCOUNT_STAGES, lambda call: retrieve_model(call, today())),
         }

@@ -45,6 +45,16 @@ def _workspace_id(organization: str, workspace: str) -> str:
     return "wrkspc_" + hashlib.sha256(f"{organization}/{workspace}".encode()).hexdigest()[:24]
 
 
+class FederationRule(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose ServiceAccount tokens become whose access tokens: what ``audience`` and ``subject_prefix`` an identity token must have."""
+
+    account: Account = Account()
+    audience: str = "https://api.anthropic.com"
+    subject_prefix: str = "system:serviceaccount:"
+    service_account_id: str = "svac_sim"
+    token_lifetime_s: float = 3600
+
+
 class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     """Everything that shapes one simulator. The defaults: the Build tier, any ``sk-ant-sim…`` key, real-time latency.
 
@@ -68,6 +78,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     ttft_s: float | None = None
     tokens_per_s: float | None = None
     keys: Mapping[str, Account] = {}
+    federation_rules: Mapping[str, FederationRule] = {}
     faults: tuple[Fault, ...] = ()
     transcripts: Mapping[str, str] = {}
     has_ratelimit_headers: bool = True

@@ -41,6 +41,7 @@ _ROUTES = (
     Route("v1/files/{}/content", {"GET": "file_content"}),
     Route("v1/models", {"GET": "list_models", "HEAD": "list_models"}),
     Route("v1/models/{}", {"GET": "retrieve_model", "HEAD": "retrieve_model"}),
+    Route("v1/oauth/token", {"POST": "exchange_token"}),
     Route("v1/organizations/me", {"GET": "organization"}),
     Route("v1/organizations/rate_limits", {"GET": "list_rate_limits"}),
     Route("v1/organizations/workspaces/{}/rate_limits", {"GET": "list_workspace_rate_limits"}),

@@ -106,6 +106,10 @@ class Simulator:
         """Keep these transcripts by name instead of all others: the same as ``PUT /_sim/transcripts``."""
         self._admin.set_transcripts(dict(texts))
 
+    def revoke_tokens(self) -> None:
+        """No access token that ``/v1/oauth/token`` has given out is valid any longer."""
+        self._world.tokens.revoke()
+
     def reset(self) -> None:
         """Zero the figures: the same as ``POST /_sim/reset``."""
         self._admin.reset()

@@ -19,6 +19,7 @@ from claudeops.simulator.pool import BATCH_GROUP, COUNT_TOKENS_GROUP, FILES_GROU
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse, Lookup, PromptCache
 from claudeops.simulator.reply import BROKEN, INTERNAL, OVERLOADED, Problem, invalid, not_found
+from claudeops.simulator.tokendesk import TokenDesk
 from claudeops.simulator.transcript import USER_PREFIX, Library
 
 _NO_METADATA: dict[str, object] = {}
@@ -28,7 +29,7 @@ _BEFORE_ANSWER = {"overloaded": OVERLOADED, "error500": INTERNAL}
 class World:
     """What all calls share."""
 
-    __slots__ = ("cache", "config", "faults", "identity", "library", "monotonic_s", "pools")
+    __slots__ = ("cache", "config", "faults", "identity", "library", "monotonic_s", "pools", "tokens")
 
     def __init__(self, config: SimulatorConfig, faults: FaultScript, pools: Pools, cache: PromptCache) -> None:
         self.config = config
@@ -36,6 +37,7 @@ class World:
         self.faults = faults
         self.pools = pools
         self.cache = cache
+        self.tokens = TokenDesk(config, pools.clock)
         self.library = Library(config.transcripts)
         self.identity = Identity(config.seed, config.has_fixed_ids)
 
@@ -56,7 +58,10 @@ def _authenticate(call: Call, world: World) -> Problem | None:
     call.key = key
     if not key:
         return Problem(401, "authentication_error", "x-api-key header is required")
-    call.account = world.config.account_of(key)
+    holder = world.tokens.account_of(key, call.request)
+    if isinstance(holder, Problem):
+        return holder
+    call.account = holder or world.config.account_of(key)
     return None if call.account is not None else Problem(401, "authentication_error", "invalid x-api-key")
 
 
