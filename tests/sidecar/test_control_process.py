@@ -203,6 +203,10 @@ def test_a_changed_file_is_in_force_without_a_restart_and_a_broken_one_is_not(pr
             assert (await ask(proxy.api))[0] == 200
             assert (await get(proxy.admin, "/readyz"))[0] == 200
             text = (await get(proxy.admin, "/metrics"))[2].decode()
+            state = json.loads((await get(proxy.state, "/state"))[2])
+            (used,) = state["used"].values()
+            assert float(used["costUsd"]) > 0 and used["answersOfUnknownCost"] == {}
+            assert (state["inFlight"], state["process"]["auxiliaryInFlight"], state["process"]["backingOff"]) == (0, 0, 0)
             assert 'revision="2",source="file"} 1.0' in text and "claudeops_config_errors_total 1.0" in text
             refusals = [line for line in proxy.log_lines() if line["level"] == "error"]
             assert len(refusals) == 1 and "surprise" in str(refusals[0]["reason"])

@@ -146,7 +146,15 @@ class Sidecar:
         return Page(200, b"ok\n")
 
     def _state_page(self) -> Page:
-        return Page(200, self._state.text(self.runtime.clock(), self.pipeline.pool_counts), "application/json")
+        pipeline = self.pipeline
+        process: dict[str, object] = {
+            "clients": len(pipeline.server.connections),
+            "backingOff": len(pipeline.recovery.backing_off),
+            "auxiliaryInFlight": pipeline.admission.auxiliary_in_flight,
+            "probes": len(pipeline.probes),
+            "tasks": len(asyncio.all_tasks()),
+        }
+        return Page(200, self._state.text(self.runtime.clock(), pipeline.pool_counts, process), "application/json")
 
 
 def run_sidecar(settings: Settings) -> int:

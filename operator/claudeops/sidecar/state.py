@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
+from claudeops.catalogue.price import usd
+from claudeops.exchange import Assignment
 from claudeops.policy.rates import Rates
 from claudeops.sidecar.config import ConfigHolder
 from claudeops.sidecar.credentials import Credentials
 from claudeops.sidecar.exchange_client import ExchangeClient
 from claudeops.sidecar.group import GroupRuntime
+from claudeops.sidecar.ledger import Used
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 
@@ -25,8 +28,8 @@ class StatePage:
         self._credentials = credentials
         self._exchange = exchange
 
-    def text(self, now: float, pool_counts: Callable[[], dict[str, int]]) -> bytes:
-        """The state at ``now``, the runtime's clock, as indented JSON."""
+    def text(self, now: float, pool_counts: Callable[[], dict[str, int]], process: Json) -> bytes:
+        """The state at ``now``, the runtime's clock, as indented JSON. ``process``: what else the process holds just now."""
         runtime = self._runtime
         state: Json = {
             "config": self._config(),
@@ -40,6 +43,9 @@ class StatePage:
             "pool": {"ceiling": runtime.connections, **pool_counts()},
             "groups": {name: _group(group, now) for name, group in runtime.groups.items()},
             "models": {name: _model(model, now) for name, model in runtime.models.items()},
+            "assignment": _assignment(runtime.assignment),
+            "used": {name: _used(used) for name, used in runtime.ledger.items()},
+            "process": {**process, "stickySessions": len(runtime.sticky), "prefixes": len(runtime.prefixes.entries)},
         }
         return json.dumps(state, indent=1, default=str).encode() + b"\n"
 
@@ -76,6 +82,8 @@ def _group(group: GroupRuntime, now: float) -> Json:
         "leasePerS": _rates(limiter.lease),
         "expiresInS": None if group.held is None else round(group.held.sent_at + group.held.ttl_s - now, 3),
         "isContended": None if group.held is None else group.held.is_contended,
+        "limitPerS": None if group.limits is None else _rates(group.limits),
+        "baselinePerS": None if group.baseline is None else _rates(group.baseline),
         "buckets": {
             "requests": round(limiter.requests.level, 3),
             "inputTokens": round(limiter.input.level, 1),
@@ -102,6 +110,29 @@ def _model(model: ModelRuntime, now: float) -> Json:
         },
         "isFlipped": model.is_flipped,
         "mayProbe": model.may_probe,
+    }
+
+
+def _assignment(assignment: Assignment | None) -> Json | None:
+    """What the controller has said last, leases apart (they are with their groups)."""
+    if assignment is None:
+        return None
+    return {
+        "connections": assignment.connections,
+        "maxInFlight": assignment.max_in_flight,
+        "flips": {flip.model: {"mayProbe": flip.may_probe} for flip in assignment.flips},
+        "retryBudgetScale": assignment.retry_budget_scale,
+    }
+
+
+def _used(used: Used) -> Json:
+    """Exact dollars as text; null where none of it has a known price."""
+    cost = None if used.model is None else str(usd(sum(used.cost_pico().values())))
+    return {
+        "tokens": used.tokens()._asdict(),
+        "estimatedTokens": sum(used.guessed.tokens()),
+        "costUsd": cost,
+        "answersOfUnknownCost": used.unknown,
     }
 
 
