@@ -52,7 +52,7 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
         uncached = usage.uncached
         if uncached != call.estimated_input:
             limiter.settle_input(call.estimated_input, uncached, now)
-            call.estimated_input = uncached
+            call.estimated_input = float(uncached)
         used.used_input += uncached
         used.used_output += usage.output
     else:
@@ -73,7 +73,7 @@ def settle_input(call: Call, now: float) -> None:
     uncached = call.usage.uncached
     if uncached != call.estimated_input:
         call.group.limiter.settle_input(call.estimated_input, uncached, now)
-        call.estimated_input = uncached
+        call.estimated_input = float(uncached)
 
 
 def _count_tokens(call: Call, runtime: Runtime, now: float) -> None:
