@@ -21,7 +21,7 @@ GROUP = "claudeops"
 COLD = {
     "sidecar": (
         *("admin", "channel", "command", "config", "exchange_client", "exposition", "lifecycle", "logs", "metrics", "metrics_page"),
-        *("report", "state", "wireformat"),
+        *("credentials", "federation", "report", "state", "wireformat"),
     ),
     "policy": ("capacity", "connections", "fleet_fallback", "replicas", "safety", "shares", "waterfill"),
     "wire": ("dial", "resolver", "tls", "tunnel"),
