@@ -73,7 +73,7 @@ static void make_answer(void) {
     while (at + 16 < sizeof words) at += (size_t)sprintf(words + at, "steady answer ");
     snprintf(usage, sizeof usage, USAGE, 350);
     int length = snprintf(body, sizeof body,
-        "{\"id\":\"msg_01ABCDEFGHIJKLMNOPQRSTUV\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-sonnet-4-6\","
+        "{\"id\":\"msg_01ABCDEFGHIJKLMNOPQRSTUV\",\"type\":\"message\",\"role\":\"assistant\",\"model\":\"claude-sonnet-5-5\","
         "\"content\":[{\"type\":\"text\",\"text\":\"%s\"}],\"stop_reason\":\"end_turn\",\"stop_sequence\":null,\"usage\":%s}", words, usage);
     int total = snprintf(whole, sizeof whole, "HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n%scontent-length: %d\r\n\r\n%s",
         HEADERS, length, body);
@@ -94,7 +94,7 @@ static void make_stream(void) {
         "transfer-encoding: chunked\r\n\r\n", HEADERS));
     snprintf(usage, sizeof usage, USAGE, 1);
     snprintf(data, sizeof data, ",\"message\":{\"id\":\"msg_01ABCDEFGHIJKLMNOPQRSTUV\",\"type\":\"message\",\"role\":\"assistant\","
-        "\"model\":\"claude-sonnet-4-6\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":%s}", usage);
+        "\"model\":\"claude-sonnet-5-5\",\"content\":[],\"stop_reason\":null,\"stop_sequence\":null,\"usage\":%s}", usage);
     make_event(1, "message_start", data);
     make_event(2, "content_block_start", ",\"index\":0,\"content_block\":{\"type\":\"text\",\"text\":\"\"}");
     make_event(3, "ping", "");
