@@ -131,7 +131,10 @@ class Client:
         return data[:-2]
 
     async def read(self, *, is_head: bool = False) -> Reply:
+        """The next answer; interim ones (1xx) are passed over."""
         status, headers = await self.read_head()
+        while status < 200:
+            status, headers = await self.read_head()
         body = b""
         if is_head:
             pass

@@ -123,7 +123,7 @@ class ChunkedFraming(Framing):
     def _drop_trailer(self, line: bytes) -> None:
         if len(line) > CHUNK_LINE_MAX_BYTES or _TRAILER_LINE.fullmatch(line) is None:
             raise BadRequest("not a trailer line")
-        self._spend(len(line))
+        self._spend(len(line) + 2)
 
     def _spend(self, size_bytes: int) -> None:
         self.spare -= size_bytes

@@ -92,11 +92,8 @@ def parse_request_head(head: bytes, is_dropped: re.Pattern[bytes]) -> RequestHea
     Raises BadRequest for what llhttp lets pass and this reader does not: bytes that some reader takes for a line end, folded lines,
     repeated framing lines, a target that names another host, absurd lengths, transfer codings other than chunked (501).
     """
-    lines = head.split(b"\r\n")
+    lines = _lines(head)
     method, target, version = _request_line(lines[0])
-    breaks = len(lines) - 1
-    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
-        raise BadRequest("a control character in the head")
     fields = [_field(line) for line in lines[1:]]
     values = {name: value for name, value, _ in fields}
     if len(values) != len(fields):
@@ -113,6 +110,14 @@ def parse_request_head(head: bytes, is_dropped: re.Pattern[bytes]) -> RequestHea
         parsed.keep_alive = False
         parsed.wants_continue = False
     return parsed
+
+
+def _lines(head: bytes) -> list[bytes]:
+    lines = head.split(b"\r\n")
+    breaks = len(lines) - 1
+    if head.count(b"\n") != breaks or head.count(b"\r") != breaks or b"\0" in head:
+        raise BadRequest("a control character in the head")
+    return lines
 
 
 def _request_line(line: bytes) -> list[bytes]:

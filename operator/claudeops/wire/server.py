@@ -14,12 +14,12 @@ After ``slow(True)`` nothing is handed over until ``slow(False)``; what one read
 from __future__ import annotations
 
 import re
-import socket
 from asyncio import Transport
 from collections.abc import Callable
 from typing import Any
 
 from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
+from claudeops.wire.half_close import is_reset
 from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, read_request_head
 from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
 from claudeops.wire.problem import BadRequest
@@ -30,8 +30,6 @@ MEMO_ENTRIES = 1_024
 IDLE_TICKS = 75
 LINGER_TICKS = 2
 NOTHING_DROPPED = re.compile(rb"(?!)")
-_TCP_INFO = getattr(socket, "TCP_INFO", None)
-_TCP_CLOSE = 7
 
 
 class ServerContext:
@@ -275,10 +273,9 @@ class ServerConnection(Recipient):
 
     def accept(self, body: bytes, rest: bytes) -> None:
         """The request is whole; ``rest`` came behind it."""
-        head = self.head
-        assert head is not None
+        assert self.head is not None
         self.end_intake(rest)
-        self.context.handle(head, body, self)
+        self.context.handle(self.head, body, self)
 
     def end_intake(self, rest: bytes) -> None:
         """All of the body has come; ``rest`` came behind it."""
@@ -337,11 +334,13 @@ class ServerConnection(Recipient):
         self.since = self.context.tick
         if self.is_closed:
             return
-        if head is None or not head.keep_alive or self.context.is_draining or self.intake is not None:
-            self._end()
+        is_last = head is None or not head.keep_alive or self.context.is_draining
+        if self.intake is not None or (is_last and self.held):
+            self._linger()
         elif self.held:
-            if not self.is_walking:
-                self._walk_held()
+            self._walk_held()
+        elif is_last:
+            self.transport.close()
         elif self.is_eof:
             self.transport.close()
 
@@ -359,6 +358,8 @@ class ServerConnection(Recipient):
 
     def _walk_held(self) -> None:
         """Pipelined requests, one after the other: answers of our own may come at once, and must not nest."""
+        if self.is_walking:
+            return
         self.is_walking = True
         while self.held and self.head is None and not self.is_closed and not self.is_lingering:
             self.resume_reading()
@@ -367,13 +368,6 @@ class ServerConnection(Recipient):
             if self.head is None and self.held == held:
                 break  # not a whole head yet
         self.is_walking = False
-
-    def _end(self) -> None:
-        """No further request on this connection."""
-        if self.intake is not None or self.held or self.is_reading_paused:
-            self._linger()
-        else:
-            self.transport.close()
 
     def _linger(self) -> None:
         """Close once the client has had time to read what was sent: a close with unread bytes would destroy that on its way."""
@@ -391,29 +385,25 @@ class ServerConnection(Recipient):
 
     def check(self, tick: int) -> None:
         """The sweep's visit."""
-        waited = tick - self.since
+        if self.head is None:
+            self._check_waiting(tick - self.since)
+        elif self.intake is not None:
+            self.intake.check(tick)
+        elif self.is_eof and is_reset(self.transport):
+            self.transport.abort()
+        elif self.transit is not None:
+            self.transit.check()
+
+    def _check_waiting(self, waited: int) -> None:
+        """There is no request: none has come yet, or none will."""
         if self.is_lingering:
             if waited >= LINGER_TICKS:
                 self.transport.abort()
-        elif self.intake is not None:
-            self.intake.check(tick)
-        elif self.transit is not None:
-            if self.is_eof and self._is_gone():
-                self.transport.abort()
-            else:
-                self.transit.check()
-        elif self.held or self.head is not None:
+        elif self.held:
             if waited > ARRIVAL_TICKS:
                 self.refuse(408, LATE)
         elif waited > IDLE_TICKS or self.context.is_draining:
             self.transport.close()
-
-    def _is_gone(self) -> bool:
-        """Has a client that had shut its side reset the connection since?"""
-        if _TCP_INFO is None:
-            return False
-        state: bytes = self.transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, _TCP_INFO, 1)
-        return state[0] == _TCP_CLOSE
 
 
 def _without_blank_lines(data: bytes) -> bytes:

@@ -15,7 +15,10 @@ if TYPE_CHECKING:
     from claudeops.wire.pool import Pool, Request
 
 MAX_HEAD_BYTES = 65_536
+_USUAL = b"HTTP/1.1 2"
+_VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_SWITCHING = (b"HTTP/1.1 101", b"HTTP/1.0 101")
 _FRAMED = (b"\r\ncontent-length:", b"\r\ntransfer-encoding:")
 
 
@@ -111,7 +114,7 @@ class UpstreamConnection(Carrier):
             if self.buffer:
                 data, self.buffer = self.buffer + data, b""
             end = data.find(HEAD_END)
-            if end < 0 or data.startswith(_INTERIM):
+            if end < 0 or end > MAX_HEAD_BYTES or not data.startswith(_USUAL):
                 data, end = self._find_head(data)
                 if end == 0:
                     return
@@ -166,10 +169,12 @@ class UpstreamConnection(Carrier):
         """The data from the final head on, and where that ends; 0 while it is incomplete. Interim (1xx) heads are passed over."""
         while True:
             end = data.find(HEAD_END)
+            size = end if end >= 0 else len(data) - len(HEAD_END) + 1
+            if size > MAX_HEAD_BYTES or not _is_answer(data):
+                self._fail("the upstream's answer is not valid HTTP/1.1")
+                return data, 0
             if end < 0:
                 self.buffer = data
-                if len(data) > MAX_HEAD_BYTES or not b"HTTP/1.".startswith(data[:7]):
-                    self._fail("the upstream's answer is not valid HTTP/1.1")
                 return data, 0
             if not data.startswith(_INTERIM):
                 return data, end
@@ -230,3 +235,9 @@ class UpstreamConnection(Carrier):
         if transit is not None:
             transit.upstream = None
             transit.failed(reason, is_unreachable=False)
+
+
+def _is_answer(data: bytes) -> bool:
+    """Does it begin like an answer that has been asked for?"""
+    begun = data[: len(_VERSIONS[0])]
+    return any(version.startswith(begun) for version in _VERSIONS) and not data.startswith(_SWITCHING)

@@ -1,0 +1,120 @@
+"""The upstream side over HTTP/2: a few connections to one host, each shared by many requests. Optional: needs h2."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from claudeops.errors import UpstreamUnavailable
+from claudeops.wire.http2 import STREAMS_MAX, Http2Connection
+from claudeops.wire.pool import IDLE_TICKS, Opening, Pool, Request
+from claudeops.wire.transit import Transit
+
+
+class Http2Pool(Pool):
+    """As a :class:`Pool`, but ``limit`` and ``minimum`` are requests at once: there are as many connections as those need."""
+
+    __slots__ = ("connections",)
+
+    def __init__(self, dialer: Any, address: Any, *, limit: int, minimum: int = 0, connect_timeout_s: float) -> None:
+        super().__init__(dialer, address, limit=limit, minimum=minimum, connect_timeout_s=connect_timeout_s)
+        self.connections: list[Http2Connection] = []
+
+    def send(self, transit: Transit, request: Request) -> None:
+        """Send on a connection with room, else open one."""
+        self.sent += 1
+        for connection in self.connections:
+            if connection.has_room:
+                return connection.begin(transit, request)
+        transit.upstream = Opening(transit, request, self.waiting)
+        if len(self.waiting) > self.opening * STREAMS_MAX:
+            self._open_one()
+
+    def counts(self) -> tuple[int, int, int]:
+        idle = sum(not connection.streams for connection in self.connections)
+        return idle, len(self.connections) - idle, self.opening
+
+    async def _open(self) -> None:
+        connection = Http2Connection(self)
+        try:
+            await self.dialer.dial(lambda: connection, self.address, timeout_s=self.connect_timeout_s)
+            self._check_protocol(connection)
+        except UpstreamUnavailable as error:
+            self.opening -= 1
+            self._delay_warming()
+            if not self.opening:
+                for opening in list(self.waiting):
+                    if opening in self.waiting:
+                        opening.take().failed(str(error), is_unreachable=True)
+            return
+        self.opening -= 1
+        connection.retires_at = self._end_of_life()
+        self.connections.append(connection)
+        self._serve_waiting()
+
+    def _check_protocol(self, connection: Http2Connection) -> None:
+        tls = connection.transport.get_extra_info("ssl_object")
+        if tls is not None and tls.selected_alpn_protocol() != "h2":
+            connection.close()
+            raise UpstreamUnavailable("the upstream does not speak HTTP/2: set connections.protocol to HTTP1")
+
+    def _serve_waiting(self) -> None:
+        for connection in self.connections:
+            while self.waiting and connection.has_room:
+                opening = next(iter(self.waiting))
+                request = opening.request
+                connection.begin(opening.take(), request)
+
+    def ended(self, connection: Http2Connection) -> None:
+        """A request has left the connection."""
+        if not connection.streams and (connection.is_draining or self.tick >= connection.retires_at or not self.limit):
+            connection.close()
+            self.lost_connection(connection)
+        if self.waiting:
+            self.loop.call_soon(self._serve_waiting)
+
+    def lost_connection(self, connection: Http2Connection) -> None:
+        """A connection is gone."""
+        if connection in self.connections:
+            self.connections.remove(connection)
+            if not connection.served and not connection.streams:
+                self._delay_warming()
+
+    def sweep(self) -> None:
+        """Once a second: close what is old or idle for long, ask the silent, open up to the minimum."""
+        self.tick += 1
+        for connection in list(self.connections):
+            if not connection.streams and self._is_unneeded(connection):
+                connection.close()
+                self.lost_connection(connection)
+            elif connection.is_open:
+                connection.check(self.tick)
+                if connection.served:
+                    self.warm_backoff = 0
+        self._remember_session()
+        self.warm()
+
+    def _remember_session(self) -> None:
+        tls = self.address.tls
+        if tls is not None and self.connections:
+            tls.remember(self.connections[-1].transport.get_extra_info("ssl_object"))
+
+    def _is_unneeded(self, connection: Http2Connection) -> bool:
+        if self.tick >= connection.retires_at or connection.is_draining:
+            return True
+        return self.tick - connection.idle_since > IDLE_TICKS and len(self.connections) > self._needed()
+
+    def _needed(self) -> int:
+        return -(-min(self.minimum, self.limit) // STREAMS_MAX)
+
+    def warm(self) -> None:
+        """Open what is missing to the minimum."""
+        if self.tick >= self.warm_at:
+            for _ in range(self._needed() - len(self.connections) - self.opening):
+                self._open_one()
+
+    def close(self) -> None:
+        """Close what is idle; what runs ends by itself."""
+        self.limit = 0
+        self.minimum = 0
+        for connection in list(self.connections):
+            self.ended(connection)
