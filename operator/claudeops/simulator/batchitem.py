@@ -35,8 +35,10 @@ class ItemDesk:
         model = load_catalogue().model(request.model)
         if model is None or is_retired(model, self._world.identity.today()):
             return not_found(f"model: {request.model}")
-        message = batch_violation(request) or violation(request, _within_batch(model, call), call.version)
-        return invalid(message) if message is not None else self._produce(call, request, _within_batch(model, call))
+        longest = _within_batch(model, call)
+        betas = call.request.header(b"anthropic-beta")
+        message = batch_violation(request) or violation(request, longest, call.version, betas)
+        return invalid(message) if message is not None else self._produce(call, request, longest)
 
     def _produce(self, call: Call, request: MessageRequest, model: Model) -> Content | Problem:
         use = self._use(call, request, model)

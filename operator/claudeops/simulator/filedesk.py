@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 
 from claudeops.simulator.call import Call
+from claudeops.simulator.http import Request
 from claudeops.simulator.identity import mint, rfc3339
 from claudeops.simulator.multipart import MalformedForm, Part, parse_form
 from claudeops.simulator.paging import page_by_cursor, page_by_id
@@ -103,11 +104,9 @@ class FileDesk:
         """``GET /v1/files``: newest first, by ``page``, by the older ``after_id`` and ``before_id``, or those of ``ids``."""
         request = call.request
         found = [*self._visible(call)]
-        ids = request.parameters("ids")
-        if ids:
-            if request.parameter("page") or request.parameter("limit") or len(set(ids)) > MAX_IDS:
-                return invalid(f"ids: at most {MAX_IDS}, and not together with `page` or `limit`")
-            return _page([file for file in found if file.id in ids], {}, None)
+        wanted = request.parameters("ids")
+        if wanted:
+            return _chosen(request, found, set(wanted))
         if request.parameter("after_id") or request.parameter("before_id"):
             page = page_by_id(request, found, lambda file: file.id)
             return page if isinstance(page, Problem) else _page(page[0], page[1], None)
@@ -115,7 +114,8 @@ class FileDesk:
         if isinstance(paged, Problem):
             return paged
         files, following = paged
-        edges = {"first_id": files[0].id, "last_id": files[-1].id} if files else {"first_id": None, "last_id": None}
+        ids = [file.id for file in files]
+        edges = {"first_id": next(iter(ids), None), "last_id": next(reversed(ids), None)}
         return _page(files, {"has_more": following is not None, **edges}, following)
 
     def retrieve(self, call: Call) -> Answer | Problem:
@@ -161,6 +161,13 @@ class FileDesk:
 
     def _is_over(self, file: StoredFile) -> bool:
         return file.expires_s is not None and self._world.monotonic_s() >= file.expires_s
+
+
+def _chosen(request: Request, files: list[StoredFile], ids: set[str]) -> Answer | Problem:
+    """The files that ``ids`` names, on one page; what it names and is not there is left out."""
+    if request.parameter("page") or request.parameter("limit") or len(ids) > MAX_IDS:
+        return invalid(f"ids: at most {MAX_IDS}, and not together with `page` or `limit`")
+    return _page([file for file in files if file.id in ids], {}, None)
 
 
 def _page(files: list[StoredFile], members: dict[str, Any], following: str | None) -> Answer:

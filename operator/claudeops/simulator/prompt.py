@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -70,9 +70,26 @@ def count_tokens(request: CountRequest, model: Model) -> int:
     return _tool_overhead(request, model) + sum(_block_tokens(block, relative) + extra for _, block, extra in _sections(request))
 
 
-def breakpoints(request: CountRequest) -> list[str]:
-    """The TTLs of all explicit breakpoints, in prompt order."""
-    return [ttl for _, block, _ in _sections(request) if (ttl := _ttl_of(block)) is not None]
+class Breakpoint(msgspec.Struct, frozen=True):
+    """Where the request marks the end of a prefix to be cached, and for how long."""
+
+    path: str
+    ttl: str
+
+
+def breakpoints(request: CountRequest) -> list[Breakpoint]:
+    """All explicit breakpoints, in prompt order."""
+    found = [*_marks(request.tools or (), "tools")]
+    if isinstance(request.system, list):
+        found += _marks(request.system, "system")
+    for number, turn in enumerate(request.messages):
+        if isinstance(turn.content, list):
+            found += _marks(turn.content, f"messages.{number}.content")
+    return found
+
+
+def _marks(blocks: Iterable[Block], path: str) -> Iterator[Breakpoint]:
+    return (Breakpoint(f"{path}.{number}", ttl) for number, block in enumerate(blocks) if (ttl := _ttl_of(block)) is not None)
 
 
 def _ttl_of(block: Block) -> str | None:

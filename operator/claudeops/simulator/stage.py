@@ -105,7 +105,7 @@ def _find_model(call: Call, world: World) -> Problem | None:
 def _check_legality(call: Call, world: World) -> Problem | None:
     """Everything that earns a 400 by model and version."""
     assert call.message is not None and call.model is not None
-    message = violation(call.message, call.model, call.version)
+    message = violation(call.message, call.model, call.version, call.request.header(b"anthropic-beta"))
     return None if message is None else invalid(message)
 
 

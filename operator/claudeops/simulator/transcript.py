@@ -51,24 +51,32 @@ class Transcript:
 
     def document(self) -> dict[str, Any] | Problem:
         """The same answer as one JSON document; the Problem when the transcript ends in an error."""
-        message: dict[str, Any] = {}
+        message: dict[str, Any] = {"content": [], "usage": {}}
         inputs: dict[int, str] = {}
         for data in self._data:
             kind = data.get("type")
             if kind == "error":
                 return _problem(data.get("error") or {})
-            if kind == "message_start":
-                message = {**data["message"], "content": [], "usage": dict(data["message"].get("usage") or {})}
-            elif kind == "content_block_start":
-                message["content"].append(dict(data["content_block"]))
-            elif kind == "content_block_delta":
+            if kind == "content_block_delta":
                 _apply(message["content"][data["index"]], data["delta"], inputs, data["index"])
-            elif kind == "message_delta":
-                message["usage"].update(data.get("usage") or {})
-                message.update(data.get("delta") or {})
+            else:
+                _take(message, data)
         for index, text in inputs.items():
             message["content"][index]["input"] = msgspec.json.decode(text or "{}")
         return message
+
+
+def _take(message: dict[str, Any], data: dict[str, Any]) -> None:
+    """Put an event that is no delta of a block into the message; an unknown one changes nothing."""
+    kind = data.get("type")
+    if kind == "message_start":
+        started = data["message"]
+        message.update({**started, "content": [], "usage": dict(started.get("usage") or {})})
+    elif kind == "content_block_start":
+        message["content"].append(dict(data["content_block"]))
+    elif kind == "message_delta":
+        message["usage"].update(data.get("usage") or {})
+        message.update(data.get("delta") or {})
 
 
 def _apply(block: Block, delta: Block, inputs: dict[int, str], index: int) -> None:

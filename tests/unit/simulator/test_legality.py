@@ -213,7 +213,8 @@ def test_hours_come_before_minutes() -> None:
     assert found is not None
     assert "a ttl='1h' cache_control block must not come after a ttl='5m'" in found
     assert (
-        verdict("claude-sonnet-5-5", system=cached({"type": "ephemeral", "ttl": "2h"})) == "cache_control.ttl: Input should be '5m' or '1h'"
+        verdict("claude-sonnet-5-5", system=cached({"type": "ephemeral", "ttl": "2h"}))
+        == "system.0.cache_control.ttl: Input should be '5m' or '1h'"
     )
 
 
