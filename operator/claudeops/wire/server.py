@@ -339,9 +339,7 @@ class ServerConnection(Recipient):
             self._linger()
         elif self.held:
             self._walk_held()
-        elif is_last:
-            self.transport.close()
-        elif self.is_eof:
+        elif is_last or self.is_eof:
             self.transport.close()
 
     def abort(self) -> None:
