@@ -38,12 +38,12 @@ def cluster() -> Iterator[Cluster]:
     layout = Layout(os.environ.get("CLAUDEOPS_CLUSTER", "default"))
     was_up = find_init(layout) is not None
     argv = [sys.executable, "-m", "tools.localcluster", "--name", layout.name, "up"]
-    done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        pytest.fail(f"no cluster to test on (CLAUDEOPS_TEST_KUBECONFIG names one of your own):\n{done.stderr}", pytrace=False)
     with contextlib.ExitStack() as stack:
         if not was_up:
             stack.callback(end_for_good, layout)
+        done = subprocess.run(argv, cwd=REPOSITORY, capture_output=True, text=True, check=False)
+        if done.returncode != 0:
+            pytest.fail(f"no cluster to test on (CLAUDEOPS_TEST_KUBECONFIG names one of your own):\n{done.stderr}", pytrace=False)
         yield Cluster(kubectl, layout.kubeconfig, layout=layout)
 
 
