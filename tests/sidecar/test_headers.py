@@ -1,0 +1,88 @@
+"""Which headers pass, in both directions, and what answers say about themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.sidecar.recorder import events, message, recorder, stream, whole
+from tests.sidecar.rig import KEY, PRIMARY, ask, config, proxy, run
+
+from claudeops.proxyconfig import ModelChoice
+
+
+def lines(head: bytes) -> dict[str, str]:
+    """Header lines by lower-case name."""
+    pairs = [line.decode().partition(":") for line in head.strip().split(b"\r\n")[1:]]
+    assert len({name.lower() for name, _, _ in pairs}) == len(pairs), "nothing is sent twice"
+    return {name.lower(): value.strip() for name, _, value in pairs}
+
+
+def test_requests_lose_what_belongs_to_one_hop_and_to_the_proxy_and_keep_the_rest() -> None:
+    async def test() -> None:
+        stays = {"Anthropic-Beta": "a,b", "User-Agent": "x/1", "X-Stainless-Timeout": "600", "X-Unknown": "1", "Accept": "*/*"}
+        goes = {
+            "Authorization": "Bearer t",
+            "X-Claudeops-Session": "s",
+            "x-claudeops-anything": "1",
+            "Connection": "keep-alive, X-Hop , x-other-hop",
+            "X-Hop": "1",
+            "X-Other-Hop": "2",
+            "Keep-Alive": "timeout=5",
+            "TE": "trailers",
+            "Trailer": "x",
+            "Proxy-Authorization": "Basic x",
+            "Proxy-Connection": "keep-alive",
+        }
+        async with recorder(lambda body: whole(message())) as api, proxy(config(api.url)) as rig:
+            assert (await rig.call(ask(), headers=stays | goes)).status == 200
+            seen = lines(api.seen[-1][0])
+            length = str(len(api.seen[-1][1]))
+            expected = {name.lower(): value for name, value in stays.items()}
+            expected |= {"host": api.url.removeprefix("http://"), "x-api-key": KEY.decode(), "content-length": length}
+            expected |= {"anthropic-version": "2023-06-01", "content-type": "application/json", "accept-encoding": "identity"}
+            assert seen == expected
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_stream", [False, True])
+def test_answers_lose_what_belongs_to_one_hop_and_what_only_a_proxy_may_say_and_keep_the_rest(is_stream: bool) -> None:
+    async def test() -> None:
+        stays = {"request-id": "req_1", "anthropic-organization-id": "o", "set-cookie": "a=b", "x-unknown": "1", "cf-ray": "x"}
+        goes = ["Connection: X-Hop", "X-Hop: 1", "Keep-Alive: timeout=5", "Upgrade: h2c", "X-Claudeops-Model: fake", "x-claudeops-other: 1"]
+        all_lines = (*goes, *(f"{name}: {value}" for name, value in stays.items()))
+        data = events({"type": "content_block_start"}, {"type": "message_stop"})
+        answer = stream(data, lines=all_lines) if is_stream else whole(message(), *all_lines)
+        async with recorder(lambda body: answer) as api, proxy(config(api.url)) as rig:
+            reply = await rig.call(ask(stream=is_stream))
+            ours = {name: reply.headers.pop(name) for name in list(reply.headers) if name.startswith("x-claudeops-")}
+            for name in ("content-type", "content-length", "transfer-encoding"):
+                reply.headers.pop(name, None)
+            assert reply.headers == stays
+            assert set(ours) == {f"x-claudeops-{name}" for name in ("tier", "model", "queue-ms", "context-percent")}
+            assert (ours["x-claudeops-tier"], ours["x-claudeops-model"]) == ("primary", PRIMARY)
+
+    run(test)
+
+
+def test_the_percentage_of_the_context_is_the_apis_count_where_it_is_there_in_time_else_the_estimate() -> None:
+    async def test() -> None:
+        usage = {"input_tokens": 200_000, "cache_read_input_tokens": 150_000, "cache_creation_input_tokens": 1, "output_tokens": 1}
+        start: dict[str, Any] = {"type": "message_start", "message": {"usage": usage}}
+
+        def answer(body: Any) -> Any:
+            if body.get("metadata"):
+                return whole(b'{"type":"error","error":{"type":"invalid_request_error","message":"no"}}', status=400)
+            if body.get("stream"):
+                return stream(events(start), events({"type": "content_block_start"}, {"type": "message_stop"}))
+            return whole(message(input_tokens=120_000))
+
+        async with recorder(answer) as api, proxy(config(api.url, model=ModelChoice(name=PRIMARY))) as rig:
+            for body, percent in ((ask(), "12"), (ask(stream=True), "35")):
+                assert (await rig.call(body)).headers["x-claudeops-context-percent"] == percent
+            refused = await rig.call(ask("word " * 100_000, metadata={"user_id": "u"}))
+            assert (refused.status, refused.reason) == (400, None)
+            assert 5 <= int(refused.headers["x-claudeops-context-percent"]) <= 30
+
+    run(test)
