@@ -68,9 +68,7 @@ class BatchReader:
             if self.state in (_KEY, _OTHER, _ITEM):
                 at = self._read_value(data, at, items)
                 continue
-            match = _SPACE.match(data, at)
-            assert match is not None
-            at = match.end()
+            at = _end(_SPACE, data, at)
             if at < len(data):
                 at = self._step(data, at)
         return items
@@ -174,17 +172,14 @@ class ValueScanner:
         """Where the value ends; -1 if that is not in these bytes. Raises NotABatch for absurd nesting."""
         self.is_at_begin = False
         if self.is_scalar:
-            match = _SCALAR.match(data, at)
-            assert match is not None
-            return match.end() if match.end() < len(data) else -1
+            end = _end(_SCALAR, data, at)
+            return end if end < len(data) else -1
         while True:
             if self.is_in_string:
                 at = self._scan_string(data, at)
                 if at < 0 or self.depth == 0:
                     return at
-            match = _INERT.match(data, at)
-            assert match is not None
-            at = match.end()
+            at = _end(_INERT, data, at)
             if at == len(data):
                 return -1
             at += 1
@@ -209,9 +204,7 @@ class ValueScanner:
         if self.is_escaped and at < len(data):
             self.is_escaped = False
             at += 1
-        match = _STRING_REST.match(data, at)
-        assert match is not None
-        at = match.end()
+        at = _end(_STRING_REST, data, at)
         if at == len(data):
             return -1
         if data[at] == _QUOTE:
@@ -219,3 +212,10 @@ class ValueScanner:
             return at + 1
         self.is_escaped = True
         return -1
+
+
+def _end(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
+    """Where a pattern that matches always, if need be nothing, ends."""
+    match = pattern.match(data, at)
+    assert match is not None
+    return match.end()

@@ -12,10 +12,11 @@ from claudeops.sidecar.usage import Usage
 from claudeops.sidecar.wireformat import RequestJson
 from claudeops.wire.http1 import RequestHead
 from claudeops.wire.server import ServerConnection
-from claudeops.wire.transit import Transit
+from claudeops.wire.transit import Recipient, Transit
 
 if TYPE_CHECKING:
     from claudeops.sidecar.caller import Caller
+    from claudeops.sidecar.flight import Flight
     from claudeops.wire.pool import Request
 
 NOTHING_ASKED = RequestJson("")
@@ -27,12 +28,14 @@ class Call(Transit):
 
     A *walk* is one pass from route on: it sets model, edits and estimates anew. An *attempt* is one request to the API: it holds a
     place in its group from admission to release.
+
+    ``fingerprint``: of what this walk would send, empty where that is not shared. ``flight``: the shared call that it leads or follows.
     """
 
     __slots__ = (
         "adjusted", "admitted_at", "answer_head", "arrived_at", "asked", "attempts", "body", "caller", "client", "deadline", "edits",
-        "estimated_input", "estimated_total", "estimated_uncached", "extra_tokens", "first_byte_at", "first_content_at",
-        "floor", "group", "has_relayed", "head", "is_admitted", "is_again", "is_marked", "is_over", "is_probe", "is_streamed",
+        "estimated_input", "estimated_total", "estimated_uncached", "extra_tokens", "fingerprint", "first_byte_at", "first_content_at",
+        "flight", "floor", "group", "has_relayed", "head", "is_admitted", "is_again", "is_marked", "is_over", "is_probe", "is_streamed",
         "model", "offered_to", "prefix", "produced", "queue_s", "queued_at", "request", "sent_at", "session", "status", "text_bytes",
         "ticket", "tier", "tiers", "timer", "usage", "walked_at",
     )  # fmt: skip
@@ -42,7 +45,7 @@ class Call(Transit):
         self.head = head
         self.body = body
         """The client's own bytes, decoded where they came compressed; never changed."""
-        self.client = client
+        self.client: Recipient = client
         self.caller = caller
         self.asked = NOTHING_ASKED
         self.session = b""
@@ -60,9 +63,9 @@ class Call(Transit):
         self.edits: dict[str, bytes] = {}
         """Member of the body → new JSON, b"" to leave it out; a dotted name is a member of a member."""
         self.adjusted: tuple[str, ...] = ()
-        self.prefix = b""
-        self.estimated_total = 0.0
-        self.estimated_uncached = 0.0
+        self.flight: Flight | None = None
+        self.fingerprint = self.prefix = b""
+        self.estimated_total = self.estimated_uncached = 0.0
         self.text_bytes = 0
         """The part of the body whose tokens are estimated by its bytes; 0 where nothing can be learned from it."""
         self.extra_tokens = 0.0

@@ -24,9 +24,10 @@ class Caller:
     """``head_line`` is the request line and every header but key and length, ready to be sent to ``host``.
 
     ``coding``: the body's ``content-encoding``, empty for none. What the stages read is decoded before, and sent on decoded.
+    ``may_share``: it may take the answer of an identical call; ``x-claudeops-coalesce: 0`` says that it wants one of its own.
     """
 
-    __slots__ = ("api_version", "coding", "head_line", "host", "kind", "priority", "session", "timeout_s")
+    __slots__ = ("api_version", "coding", "head_line", "host", "kind", "may_share", "priority", "session", "timeout_s")
 
     def __init__(self, head: RequestHead, host: bytes, *, prefix: bytes = b"", beta: bytes = b"") -> None:
         values = head.values
@@ -34,6 +35,7 @@ class Caller:
         self.kind = _kind(head)
         self.session = values.get(b"x-claudeops-session", b"")
         self.priority = PRIORITIES.get(values.get(b"x-claudeops-priority", b"interactive").lower(), 0)
+        self.may_share = values.get(b"x-claudeops-coalesce", b"1") != b"0"
         self.timeout_s = _seconds(values.get(b"x-stainless-timeout", b""))
         version = values.get(b"anthropic-version")
         self.api_version = None if version is None else version.decode("latin-1")

@@ -23,8 +23,7 @@ from claudeops.sidecar.call import Call
 from claudeops.sidecar.caller import COUNT_TOKENS, HEAD, MESSAGES, MODELS, Caller
 from claudeops.sidecar.edit import edited
 from claudeops.sidecar.failure import Failure
-from claudeops.sidecar.group import COUNT_TOKENS as COUNT_TOKENS_GROUP
-from claudeops.sidecar.group import OTHER
+from claudeops.sidecar.flight import Flights
 from claudeops.sidecar.model import PRIMARY
 from claudeops.sidecar.probe import Probe, wants_probe
 from claudeops.sidecar.recovery import Recovery
@@ -35,9 +34,10 @@ from claudeops.sidecar.stage.cache import cache
 from claudeops.sidecar.stage.estimate import estimate
 from claudeops.sidecar.stage.parse import parse
 from claudeops.sidecar.stage.policy import policy
+from claudeops.sidecar.stage.pool import count_only, relay_only
 from claudeops.sidecar.stage.route import give_up_probe, route
 from claudeops.sidecar.stage.session import no_key, session
-from claudeops.sidecar.target import Target
+from claudeops.sidecar.target import Target, open_pool
 from claudeops.sidecar.usage import Usage
 from claudeops.wire.dial import Dialer
 from claudeops.wire.http1 import RequestHead
@@ -61,6 +61,7 @@ class Pipeline:
         self.runtime = runtime
         self.admission = Admission(loop, runtime, resume=self._resume, refuse=self.refuse)
         self.recovery = Recovery(loop, runtime, admission=self.admission, walk_again=self.walk_again)
+        self.flights = Flights(runtime, walk_again=self.walk_again)
         self.server = ServerContext(self.handle, framing_refusal, dropped=DROPPED, max_body_bytes=MAX_BODY_BYTES)
         self.probes: set[Probe] = set()
         self.dialer = Dialer(loop, runtime.rng)
@@ -71,18 +72,20 @@ class Pipeline:
             route,
             policy,
             # vision: image sizes and resolution take their place here,
+            self.flights.identify,
             cache,
             estimate,
             # context: the window and its declared action,
             # store: stored responses,
+            self.flights.join,
             self.admission.admit,
             self.send,
         )
         """From route on: what a walk that starts again walks."""
         self.message_stages: tuple[Stage, ...] = (parse, session, *self.routed)
-        self.counted: tuple[Stage, ...] = (route, policy, self._count_only, self.admission.admit, self.send)
+        self.counted: tuple[Stage, ...] = (route, policy, count_only, self.admission.admit, self.send)
         self.count_stages: tuple[Stage, ...] = (parse, session, *self.counted)
-        self.relayed: tuple[Stage, ...] = (self._relay_only, self.admission.admit, self.send)
+        self.relayed: tuple[Stage, ...] = (relay_only, self.admission.admit, self.send)
         self.relay_stages: tuple[Stage, ...] = (session, *self.relayed)
         self.sending: tuple[Stage, ...] = (self.send,)
         runtime.on_change = self._changed
@@ -120,11 +123,8 @@ class Pipeline:
     def pool_counts(self) -> dict[str, int]:
         """Upstream connections by state: ``idle``, ``busy``, ``opening``."""
         pools = [pool for pool in (self.pool, self.auxiliary) if pool is not None]
-        return {
-            "idle": sum(len(pool.idle) for pool in pools),
-            "busy": sum(pool.busy for pool in pools),
-            "opening": sum(pool.opening for pool in pools),
-        }
+        counts = [pool.counts() for pool in pools]
+        return {state: sum(count[at] for count in counts) for at, state in enumerate(("idle", "busy", "opening"))}
 
     def close(self) -> None:
         """Close all connections, idle or not."""
@@ -165,7 +165,8 @@ class Pipeline:
         self._walk(call, self.routed if kind == MESSAGES else self.counted if kind == COUNT_TOKENS else self.relayed)
 
     def refuse(self, call: Call, answer: Answer) -> None:
-        """End the walk with an answer of our own."""
+        """End the walk with an answer of our own, and that of those who share the call; but what policy says of it is not about them."""
+        followers = self.flights.leave(call) if call.flight is not None else ()
         call.is_over = True
         give_up_probe(call)
         call.status = answer.status
@@ -173,10 +174,16 @@ class Pipeline:
         client = call.client
         client.write(refusal(answer, keep_alive=call.head.keep_alive, request_id=self.new_request_id()))
         client.finish()
+        for follower in followers:
+            if answer.reason == "policy":
+                self.walk_again(follower)
+            else:
+                self.refuse(follower, answer)
 
     def forget(self, call: Call) -> None:
         """The call waits no longer, wherever it waits."""
         give_up_probe(call)
+        self.flights.leave(call)
         self.admission.forget(call)
         self.recovery.forget(call)
 
@@ -225,19 +232,6 @@ class Pipeline:
         pool.send(call, call.request)
         return None
 
-    def _count_only(self, call: Call, runtime: Runtime) -> Answer | None:
-        """count_tokens has limits of its own, and no output."""
-        call.group = runtime.group(COUNT_TOKENS_GROUP, call.walked_at)
-        call.is_streamed = False
-        return None
-
-    def _relay_only(self, call: Call, runtime: Runtime) -> Answer | None:
-        """What is relayed without being read."""
-        assert runtime.primary is not None
-        call.model = runtime.primary
-        call.group = runtime.group(OTHER, call.walked_at)
-        return None
-
     # -- probes
 
     def _sweep_probes(self, now: float) -> None:
@@ -270,6 +264,7 @@ class Pipeline:
     def _changed(self) -> None:
         """Configuration, tiers or breakers are not what they were: whoever waits walks again."""
         self._point_at_target()
+        self.flights.close_all()
         for call in (*self.admission.drain_queues(self.runtime.clock()), *self.recovery.take_stranded()):
             if not call.is_over:
                 self.walk_again(call)
@@ -293,7 +288,7 @@ class Pipeline:
                 if old is not None:
                     old.close()
             self.server.memo.clear()
-            self.pool = Pool(self.dialer, target.address, limit=runtime.connections, connect_timeout_s=connect_s)
+            self.pool = open_pool(target, self.dialer, limit=runtime.connections, connect_timeout_s=connect_s)
             self.auxiliary = Pool(self.dialer, target.address, limit=AUXILIARY_CONNECTIONS, connect_timeout_s=connect_s)
             self.loop.call_soon(self.pool.warm)
         for pool in (self.pool, self.auxiliary):

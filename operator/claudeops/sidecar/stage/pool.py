@@ -1,0 +1,23 @@
+"""pool: the limits of what is no message. Each of these has a small group of its own, of requests only."""
+
+from __future__ import annotations
+
+from claudeops.sidecar.answer import Answer
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.group import COUNT_TOKENS, OTHER
+from claudeops.sidecar.runtime import Runtime
+
+
+def count_only(call: Call, runtime: Runtime) -> Answer | None:
+    """count_tokens has limits of its own, and no output."""
+    call.group = runtime.group(COUNT_TOKENS, call.walked_at)
+    call.is_streamed = False
+    return None
+
+
+def relay_only(call: Call, runtime: Runtime) -> Answer | None:
+    """What is relayed without being read."""
+    assert runtime.primary is not None
+    call.model = runtime.primary
+    call.group = runtime.group(OTHER, call.walked_at)
+    return None
