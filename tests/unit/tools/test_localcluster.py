@@ -26,9 +26,10 @@ def test_a_process_is_not_mistaken_for_a_later_one_with_its_pid() -> None:
 
 
 def test_a_process_is_found_by_whole_words_of_its_command_line() -> None:
-    with subprocess.Popen([sys.executable, "-c", "input()", "some-mark-7"], stdin=subprocess.PIPE) as process:
-        assert [one.pid for one in find_by_command_line("some-mark-7")] == [process.pid]
-        assert find_by_command_line("some-mark") == []
+    mark = f"some-mark-{os.getpid()}"
+    with subprocess.Popen([sys.executable, "-c", "input()", mark], stdin=subprocess.PIPE) as process:
+        assert [one.pid for one in find_by_command_line(mark)] == [process.pid]
+        assert find_by_command_line(mark[:-1]) == []
         process.communicate(b"\n")
 
 
