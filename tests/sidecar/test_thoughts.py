@@ -126,3 +126,26 @@ def test_in_a_tool_loop_budgeted_thinking_goes_with_its_blocks() -> None:
             assert api.last["thinking"] == budget, "the loop is over"
 
     run(test)
+
+
+def test_requests_whose_history_is_bound_to_the_serving_model_are_counted() -> None:
+    async def test() -> None:
+        parts = {"model": ModelChoice(name="claude-sonnet-5-5", fallbacks=(FALLBACK,))}
+        async with recorder(in_one_document) as api, proxy(config(api.url, **parts)) as rig:
+            primary, fallback = (rig.runtime.models[name].counters for name in ("claude-sonnet-5-5", FALLBACK))
+            await rig.call(ask())
+            assert primary[0].bound_histories == 0
+            history = [user(), assistant(thought("own"), text("a")), user()]
+            await rig.call(ask(messages=history))
+            assert (primary[0].bound_histories, sent(api)) == (1, ["own", "a"])
+            flip(rig, "claude-sonnet-5-5")
+            await rig.call(ask(messages=history))
+            assert fallback[1].bound_histories == 0, "what is left of it is bound to nobody"
+            foreign = [*history, assistant(thought(f"{FALLBACK}/sign")), user()]
+            await rig.call(ask(messages=foreign))
+            assert (fallback[1].bound_histories, sent(api)) == (1, ["a", f"{FALLBACK}/sign"])
+            flip(rig)
+            await rig.call(ask(messages=foreign))
+            assert (primary[0].bound_histories, sent(api)) == (2, ["own", "a"])
+
+    run(test)

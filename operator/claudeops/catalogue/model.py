@@ -125,7 +125,10 @@ class ToolPromptTokens(Record, frozen=True):
 
 
 class Model(Record, frozen=True):
-    """One model of the first-party Claude API and everything the product must know to send it a legal request."""
+    """One model of the first-party Claude API and everything the product must know to send it a legal request.
+
+    ``binds_thinking``: a thinking block is taken back only behind the very turns that it was written behind.
+    """
 
     id: str
     aliases: tuple[str, ...]
@@ -151,6 +154,7 @@ class Model(Record, frozen=True):
     prefill: bool
     inference_geo: bool
     tool_prompt_tokens: ToolPromptTokens | None
+    binds_thinking: bool = False
     deprecated_at: date | None = None
     unverified: tuple[str, ...] = ()
 

@@ -86,13 +86,15 @@ class Adjustments:
     with this message; then nothing else counts.
     """
 
-    __slots__ = ("edits", "names", "violation", "warnings")
+    __slots__ = ("edits", "is_plain", "names", "violation", "warnings")
 
     def __init__(self) -> None:
         self.edits: dict[str, bytes] = {}
         self.names: list[str] = []
         self.warnings: list[str] = []
         self.violation: str | None = None
+        self.is_plain = False
+        """The request passes as it is, and nothing is to be said of it."""
 
     def edit(self, path: str, value: bytes, name: str | None = None) -> None:
         """Set or remove a parameter; `name` if that counts as an adjustment."""
@@ -141,6 +143,7 @@ class SamplingPolicy:
         if kind == "enabled":
             kind = self._fit_budget(asked, max_tokens, out)
         self._sampling(asked, kind, out)
+        out.is_plain = not out.edits and not out.warnings and out.violation is None
         return out
 
     def _thinking(self, asked: Asked, out: Adjustments) -> str | None:

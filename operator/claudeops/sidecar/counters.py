@@ -49,6 +49,7 @@ class ModelCounters:
 
     __slots__ = (
         "adjusted",
+        "bound_histories",
         "context_used",
         "duration",
         "estimate_error",
@@ -82,6 +83,8 @@ class ModelCounters:
         """Parameter → requests in which it was clamped or left out."""
         self.left_out: dict[str, int] = {}
         """Parameter → those of ``adjusted`` in which it was left out."""
+        self.bound_histories = 0
+        """Requests that hold thinking blocks which the model takes back only behind the turns it has seen: those are not edited."""
         self.warned: dict[str, int] = {}
         """Parameter → requests that passed although it is out of the profile's bounds (onViolation: Warn)."""
         self.duration = Histogram(SECONDS, is_traced=True)

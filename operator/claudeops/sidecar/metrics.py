@@ -57,6 +57,7 @@ FAMILIES: Final = {
     "sampling_adjusted_total": Family(
         COUNTER, ("model", "parameter", "what"), "Requests whose parameter was left out, clamped, or passed with a warning."
     ),
+    "bound_histories_total": Family(COUNTER, ("model",), "Requests whose earlier turns are not edited, for the thinking blocks in them."),
     "tokens_total": Family(COUNTER, ("model", "kind"), "Tokens by kind, as the API counted them."),
     "tokens_estimated_total": Family(
         COUNTER, ("model", "kind"), "The part of the tokens that is an estimate, because the answer broke off."
@@ -166,6 +167,10 @@ def _adjusted(model: ModelRuntime) -> Iterator[Row]:
         yield (model.id, name, "warned"), count
 
 
+def _bound_histories(model: ModelRuntime) -> Iterator[Row]:
+    yield (model.id,), sum(counters.bound_histories for counters in model.counters)
+
+
 def _breaker(model: ModelRuntime) -> Iterator[Row]:
     yield (model.id,), _BREAKER_VALUES[model.breaker.state]
 
@@ -226,6 +231,7 @@ _PER_MODEL: Final = {
     "throttled_total": _throttled,
     "retries_total": _retries,
     "sampling_adjusted_total": _adjusted,
+    "bound_histories_total": _bound_histories,
     "breaker_state": _breaker,
 }
 _PER_RUNTIME: Final = {

@@ -21,6 +21,7 @@ class ModelRuntime:
     __slots__ = (
         "adjustments",
         "answer_heads",
+        "binds_thinking",
         "breaker",
         "context_tokens",
         "counters",
@@ -59,6 +60,7 @@ class ModelRuntime:
         self.long_tokens = model.context_tokens if model.long_context is None else model.long_context.threshold_tokens
         """Longer prompts are booked at the long-prompt prices."""
         self.context_tokens = model.context_tokens
+        self.binds_thinking = model.binds_thinking
         self.adjustments: dict[tuple[object, ...], Adjustments] = {}
         """By everything that a request's adjustments depend on: an application sends few different combinations."""
         self.quoted_id = b'"' + model.id.encode() + b'"'

@@ -32,16 +32,10 @@ def fit_to_model(call: Call, runtime: Runtime, *, is_forced: bool, is_prefilled:
     if call.tier == FALLBACK or call.asked.model != model.id:
         drops_prefill = is_prefilled and not model.prefill
         if is_forced and not model.forced_tool_choice:
-            call.edits["tool_choice.type"] = b'"auto"'
-            call.edits["tool_choice.name"] = REMOVE
-            call.adjusted += ("tool_choice",)
-    drops_thinking = runtime.thoughts.has_any
+            _free_tools(call)
     if call.tier == FALLBACK:
         _fit_members(call, model)
-        drops_thinking = True
-    drops_thinking = drops_thinking and has_thinking(call)
-    if drops_prefill or drops_thinking:
-        _edit_turns(call, runtime, drops_prefill=drops_prefill, drops_thinking=drops_thinking)
+    _fit_turns(call, runtime, drops_prefill=drops_prefill)
 
 
 def can_take(model: ModelRuntime, call: Call, runtime: Runtime) -> str:
@@ -84,12 +78,34 @@ def _fit_members(call: Call, model: Model) -> None:
             call.adjusted += (name,)
 
 
-def _edit_turns(call: Call, runtime: Runtime, *, drops_prefill: bool, drops_thinking: bool) -> None:
+def _free_tools(call: Call) -> None:
+    call.edits["tool_choice.type"] = b'"auto"'
+    call.edits["tool_choice.name"] = REMOVE
+    call.adjusted += ("tool_choice",)
+
+
+def _fit_turns(call: Call, runtime: Runtime, *, drops_prefill: bool) -> None:
+    """Takes a prefill and foreign thinking blocks out, and counts the requests whose history is bound to the serving model.
+
+    The removal of foreign blocks is no edit in the sense of that bond: the model has never seen them, so its own blocks were written
+    behind the turns without them.
+    """
+    may_be_foreign = call.tier == FALLBACK or runtime.thoughts.has_any
+    thinks = (may_be_foreign or call.model.binds_thinking) and has_thinking(call)
+    drops_thinking = thinks and may_be_foreign
+    if drops_prefill or drops_thinking:
+        thinks = _edit_turns(call, runtime, drops_prefill=drops_prefill, drops_thinking=drops_thinking)
+    if thinks and call.model.binds_thinking and call.offered_to is None:
+        call.model.counters[call.tier].bound_histories += 1
+
+
+def _edit_turns(call: Call, runtime: Runtime, *, drops_prefill: bool, drops_thinking: bool) -> bool:
+    """True if the history that goes out holds thinking blocks."""
     try:
         turns = decode_list(decode_members(call.body)["messages"])
         kept = _drop_thinking(call, runtime, turns) if drops_thinking else turns
     except (DecodeError, KeyError):
-        return  # not the API's shape: it will say so itself
+        return False  # not the API's shape: it will say so itself
     if kept is not turns:
         call.adjusted += ("thinking_blocks",)
     if drops_prefill and kept and _is_assistants(kept[-1]):
@@ -99,6 +115,7 @@ def _edit_turns(call: Call, runtime: Runtime, *, drops_prefill: bool, drops_thin
             kept.pop()
     if kept is not turns:
         call.edits["messages"] = encode(kept)
+    return any(map(_holds_thinking, kept))
 
 
 def _drop_thinking(call: Call, runtime: Runtime, turns: list[Member]) -> list[Member]:
@@ -146,6 +163,11 @@ def without_thinking(turn: Member, may_stay: Callable[[Member], bool]) -> Member
     if not kept:
         return None
     return turn | {"content": Raw(encode(kept))}
+
+
+def _holds_thinking(turn: Member) -> bool:
+    content = bytes(turn.get("content", b""))
+    return _is_assistants(turn) and content.startswith(b"[") and any(map(_is_thinking, decode_list(content)))
 
 
 def _mark(block: Member) -> str:

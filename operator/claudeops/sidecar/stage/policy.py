@@ -26,13 +26,11 @@ def policy(call: Call, runtime: Runtime) -> Answer | None:
     is_prefilled = len(asked.messages) > 0 and asked.messages[-1].role == "assistant"
     key = _parameters(asked, call.caller.api_version, not is_forced | is_prefilled)
     result = call.model.adjustments.get(key) or _adjust(key, call.model, runtime)
-    if result.violation is not None:
-        return Answer("policy", result.violation)
-    if result.edits:
+    if not result.is_plain:
+        if result.violation is not None:
+            return Answer("policy", result.violation)
         _take(call, result)
-    if result.warnings:
-        _count_warnings(call, result.warnings)
-    if not key[1] or call.tier == FALLBACK or runtime.thoughts.has_any:
+    if not key[1] or call.tier == FALLBACK or call.model.binds_thinking or runtime.thoughts.has_any:
         fit_to_model(call, runtime, is_forced=is_forced, is_prefilled=is_prefilled)
     return None
 
@@ -75,6 +73,8 @@ def _adjust(key: Parameters, model: ModelRuntime, runtime: Runtime) -> Adjustmen
 
 
 def _take(call: Call, result: Adjustments) -> None:
+    if result.warnings:
+        _count_warnings(call, result.warnings)
     call.adjusted += tuple(result.names)  # what has a name has an edit
     if call.caller.kind != COUNT_TOKENS:
         call.edits.update(result.edits)
