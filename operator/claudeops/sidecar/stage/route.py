@@ -39,8 +39,14 @@ def route(call: Call, runtime: Runtime) -> Answer | None:
         call.tier = PRIMARY
     else:
         _take_fallback(call, runtime, is_forced=index != first or call.floor > 0)
-    call.edits = {} if model.id == name else {MODEL: model.quoted_id}
+    call.edits = {} if model.id == name or _is_alias(name, model, runtime) else {MODEL: model.quoted_id}
     return None
+
+
+def _is_alias(name: str, model: ModelRuntime, runtime: Runtime) -> bool:
+    """Whether the client means this very model: then its bytes stay as they are."""
+    named = runtime.catalogue.model(name)
+    return named is not None and named.id == model.id
 
 
 def _first_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...]) -> int:
