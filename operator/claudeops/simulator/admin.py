@@ -15,7 +15,7 @@ from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.pool import LimitsChange
 from claudeops.simulator.referee import LOGGED_REQUESTS, TIMELINE_SECONDS, LoggedRequest, Referee, Stats
 from claudeops.simulator.reply import JSON_LINES
-from claudeops.simulator.stage import World
+from claudeops.simulator.world import World
 
 PREFIX = "/_sim/"
 DEFAULT_TIMELINE_S = 60

@@ -13,6 +13,7 @@ from claudeops.simulator.filedesk import FileDesk
 from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.message import MessageRequest
 from claudeops.simulator.modelinfo import list_models, retrieve_model
+from claudeops.simulator.organization import OrganizationDesk
 from claudeops.simulator.pace import Dice
 from claudeops.simulator.playback import Playback, whole_answer
 from claudeops.simulator.production import GARBAGE, Production
@@ -20,7 +21,8 @@ from claudeops.simulator.prompt import breakpoints
 from claudeops.simulator.referee import LoggedRequest, Referee
 from claudeops.simulator.reply import BROKEN, JSON_LINES, TOO_LARGE, Answer, Problem, not_found
 from claudeops.simulator.route import Target, body_limit_bytes, find_target
-from claudeops.simulator.stage import ACCOUNT_STAGES, BATCH_STAGES, COUNT_STAGES, FILE_STAGES, MESSAGE_STAGES, Stage, World
+from claudeops.simulator.sequence import ACCOUNT_STAGES, ADMIN_STAGES, BATCH_STAGES, COUNT_STAGES, FILE_STAGES, MESSAGE_STAGES
+from claudeops.simulator.world import Stage, World
 
 Operation = Callable[[Call], Answer | Problem | None]
 """Answers a call; None: it answers later by itself."""
@@ -40,6 +42,7 @@ class Api:
         self.streams = 0
         self.batches = batches = BatchDesk(world)
         self.files = files = FileDesk(world)
+        organization = OrganizationDesk(world)
         today = world.identity.today
         self._operations: dict[str, tuple[Sequence[Stage], Operation]] = {
             "message": (MESSAGE_STAGES, self._produce),
@@ -56,6 +59,11 @@ class Api:
             "delete_file": (FILE_STAGES, files.delete),
             "file_content": (FILE_STAGES, files.content),
             "exchange_token": ((), world.tokens.exchange),
+            "organization": (ADMIN_STAGES, organization.describe),
+            "list_rate_limits": (ADMIN_STAGES, organization.list_rate_limits),
+            "list_workspace_rate_limits": (ADMIN_STAGES, organization.list_workspace_rate_limits),
+            "update_workspace_rate_limit": (ADMIN_STAGES, organization.update_workspace_rate_limit),
+            "list_spend_limits": (ADMIN_STAGES, organization.list_spend_limits),
             "list_models": (ACCOUNT_STAGES, lambda call: list_models(call, today())),
             "retrieve_model": (ACCOUNT_STAGES, lambda call: retrieve_model(call, today())),
         }
@@ -141,7 +149,7 @@ class Api:
         lines = JSON_LINES + call.lines(has_ratelimits=problem.has_ratelimits)
         if problem.retry_after_s is not None:
             lines += b"retry-after: %d\r\n" % problem.retry_after_s
-        if problem.status in (429, 529):
+        if problem.status == 529 or problem.retry_after_s is not None:
             lines += b"x-should-retry: true\r\n"
         call.connection.respond(problem.status, lines, problem.body(call.request_id))
 

@@ -13,10 +13,11 @@ import msgspec
 from claudeops.simulator.batch import LIFETIME_S, RESULTS_KEPT_S, Batch, Item, finish
 from claudeops.simulator.batchitem import ItemDesk
 from claudeops.simulator.call import Call
+from claudeops.simulator.faultstage import subject_of
 from claudeops.simulator.message import message_of
 from claudeops.simulator.paging import page_by_id
 from claudeops.simulator.reply import Answer, Problem, invalid, not_found
-from claudeops.simulator.stage import World, subject_of
+from claudeops.simulator.world import World
 
 START_S = 30.0
 """How long a batch waits before its items are processed; divided by the configured speed. Plausible, not measured."""

@@ -14,7 +14,7 @@ from claudeops.simulator.pace import Dice
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse
 from claudeops.simulator.reply import Problem, invalid, not_found
-from claudeops.simulator.stage import World
+from claudeops.simulator.world import World
 
 LONG_OUTPUT_BETA = "output-300k-2026-03-24"
 

@@ -7,6 +7,7 @@ import time
 
 from claudeops.catalogue import Model
 from claudeops.simulator.config import Account
+from claudeops.simulator.content import STANDARD
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.http import Connection, Request
 from claudeops.simulator.identity import mint
@@ -14,6 +15,7 @@ from claudeops.simulator.message import CountRequest, MessageRequest
 from claudeops.simulator.pool import Group
 from claudeops.simulator.promptcache import InputUse, Lookup
 from claudeops.simulator.transcript import Transcript
+from claudeops.simulator.workspacelimit import Pool
 
 
 class Call:
@@ -25,6 +27,7 @@ class Call:
         "dice",
         "fault",
         "group",
+        "is_admin",
         "key",
         "lookup",
         "message",
@@ -33,6 +36,8 @@ class Call:
         "ratelimit_lines",
         "request",
         "request_id",
+        "service",
+        "standard",
         "started_at",
         "started_s",
         "transcript",
@@ -52,7 +57,10 @@ class Call:
         self.account: Account | None = None
         self.message: CountRequest | None = None
         self.model: Model | None = None
-        self.group: Group | None = None
+        self.is_admin = False
+        self.standard: Group | None = None
+        self.group: Pool | None = None
+        self.service = STANDARD
         self.fault: Fault | None = None
         self.transcript: Transcript | None = None
         self.lookup = Lookup(InputUse(0))
@@ -66,6 +74,8 @@ class Call:
     def lines(self, *, has_ratelimits: bool) -> bytes:
         """The header lines of every answer to this call."""
         lines = f"request-id: {self.request_id}\r\n"
-        if self.account is not None:
+        if self.account is not None and self.is_admin:
+            lines += f"anthropic-organization-id: {self.account.organization_id}\r\n"
+        elif self.account is not None:
             lines += f"anthropic-organization-id: {self.account.organization_id}\r\nanthropic-workspace-id: {self.account.workspace_id}\r\n"
         return lines.encode() + (self.ratelimit_lines if has_ratelimits else b"")

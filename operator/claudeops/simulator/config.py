@@ -14,6 +14,7 @@ from claudeops.simulator.fault import Fault
 from claudeops.simulator.route import FILE_BODY_BYTES, MULTIPART_SPARE_BYTES
 
 DEFAULT_KEY_PREFIX = "sk-ant-sim"
+DEFAULT_ADMIN_PREFIX = "sk-ant-admin"
 DEFAULT_ORGANIZATION = "default"
 DEFAULT_WORKSPACE = "default"
 
@@ -61,6 +62,9 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     ``tier`` None means that only the groups in ``limits`` are limited. ``speed`` divides every latency (not the
     limits). ``ttft_s`` and ``tokens_per_s`` replace the model's own medians. Port 0 lets the system choose. With
     ``has_fixed_ids`` ids, lengths and times follow from each request alone: equal requests get equal answers.
+    ``workspace_limits``: workspace id, group, kind of limit as the Admin API names it. ``spend_limits_usd``: scope (``usage_tier``,
+    ``contract``, ``organization``, ``workspace:NAME``) and USD a month. ``ramp_growth``: a group may use at most this many times
+    the tokens of the minute before. ``admin_keys``: Admin API key and its organisation.
     """
 
     host: str = "127.0.0.1"
@@ -68,6 +72,9 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     tier: str | None = "Build"
     limits: Mapping[str, RateLimits] = {}
     burst_s: float = 5.0
+    workspace_limits: Mapping[str, Mapping[str, Mapping[str, int]]] = {}
+    spend_limits_usd: Mapping[str, float] = {}
+    ramp_growth: float | None = None
     seed: int = 0
     has_fixed_ids: bool = False
     has_downloadable_files: bool = False
@@ -78,6 +85,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     ttft_s: float | None = None
     tokens_per_s: float | None = None
     keys: Mapping[str, Account] = {}
+    admin_keys: Mapping[str, str] = {}
     federation_rules: Mapping[str, FederationRule] = {}
     faults: tuple[Fault, ...] = ()
     transcripts: Mapping[str, str] = {}
@@ -85,6 +93,12 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     tls_certificate: str | None = None
     tls_key: str | None = None
     max_body_bytes: int = FILE_BODY_BYTES + MULTIPART_SPARE_BYTES
+
+    def administrated(self, key: str) -> str | None:
+        """The organisation whose Admin API this key opens; None when it opens none."""
+        if self.keys or self.admin_keys:
+            return self.admin_keys.get(key)
+        return DEFAULT_ORGANIZATION if key.startswith(DEFAULT_ADMIN_PREFIX) else None
 
     def account_of(self, key: str) -> Account | None:
         """Who this key belongs to; None when the API would not know it."""

@@ -11,7 +11,9 @@ import msgspec
 
 from claudeops.catalogue import load_catalogue
 from claudeops.errors import InvalidResource
+from claudeops.simulator.errorbook import NAMES
 
+RefusalCategory = Literal["cyber", "bio", "frontier_llm", "reasoning_extraction", "general_harms"]
 MESSAGES_PATH = "/v1/messages"
 
 FaultKind = Literal[
@@ -25,6 +27,8 @@ FaultKind = Literal[
     "garbage",
     "half_json",
     "big_event",
+    "error",
+    "refusal",
     "transcript",
     "stall",
     "outside_share",
@@ -41,7 +45,8 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     Parameters: ``retry_after_s`` of a throttle; ``after_events``: how many content events of a stream pass before
     ``stream_error``, ``reset``, ``garbage``, ``half_json`` or ``big_event`` (None: before the first byte of the answer;
     0: after ``message_start``); ``delay_s`` and ``factor`` of ``slow``; ``share`` of ``outside_share``; ``size_bytes``
-    of ``big_event``; ``name`` of ``transcript``.
+    of ``big_event``; ``name`` of ``transcript``; ``code`` of ``error``: an error's type or its ``error_code``;
+    ``category`` of ``refusal``, which comes before any output, or after ``after_events`` of a stream.
     """
 
     kind: FaultKind
@@ -60,15 +65,22 @@ class Fault(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaul
     share: float = 0.5
     size_bytes: int = 10 * 1024 * 1024
     name: str | None = None
+    code: str | None = None
+    category: RefusalCategory | None = None
 
     def __post_init__(self) -> None:
         if self.model is not None and load_catalogue().model(self.model) is None and self.model not in load_catalogue().groups:
             raise InvalidResource(f"no model or rate-limit group is called {self.model!r}", path="model")
         if not 0 <= self.probability <= 1:
             raise InvalidResource("must be within 0 and 1", path="probability")
+        self._check_figures()
+        _check_network(self.client)
+
+    def _check_figures(self) -> None:
         if self.share < 0 or self.factor <= 0 or self.delay_s < 0 or self.size_bytes < 0:
             raise InvalidResource("share, delay_s and size_bytes must be at least 0 and factor more than 0", path=self.kind)
-        _check_network(self.client)
+        if (self.kind == "error" or self.code is not None) and self.code not in NAMES:
+            raise InvalidResource(f"there are the errors {', '.join(NAMES)}", path="code")
 
 
 def _check_network(client: str | None) -> None:

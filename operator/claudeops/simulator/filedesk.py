@@ -13,7 +13,7 @@ from claudeops.simulator.identity import mint, rfc3339
 from claudeops.simulator.multipart import MalformedForm, Part, parse_form
 from claudeops.simulator.paging import page_by_cursor, page_by_id
 from claudeops.simulator.reply import Answer, Problem, invalid, not_found
-from claudeops.simulator.stage import World
+from claudeops.simulator.world import World
 
 LIFETIMES_S = range(3600, 7_776_000 + 1)
 MAX_IDS = 100

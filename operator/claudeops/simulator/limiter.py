@@ -134,25 +134,42 @@ def rounded_tokens(level: float) -> int:
     return max(0, round(level / 1000) * 1000)
 
 
-def ratelimit_lines(limiter: GroupLimiter, now_s: float) -> bytes:
-    """The ``anthropic-ratelimit-*`` header lines of one group. ``now_s``: seconds since the epoch."""
-    parts = []
+def ratelimit_lines(limiter: GroupLimiter, now_s: float, scarcest: Bucket | None = None) -> bytes:
+    """The ``anthropic-ratelimit-*`` header lines of one group. ``now_s``: seconds since the epoch.
+
+    ``scarcest``: a bucket that is more restrictive than the group's; the ``tokens`` lines then show it instead of input and output
+    together.
+    """
     requests, tokens, output = limiter.requests, limiter.input, limiter.output
-    rows = (
-        ("requests", requests.limit_per_minute, max(0, int(requests.level)), _full_at(requests, now_s)),
-        ("input-tokens", tokens.limit_per_minute, rounded_tokens(tokens.level), _full_at(tokens, now_s)),
-        ("output-tokens", output.limit_per_minute, rounded_tokens(output.level), _full_at(output, now_s)),
-        (
-            "tokens",
-            tokens.limit_per_minute + output.limit_per_minute,
-            rounded_tokens(tokens.level) + rounded_tokens(output.level),
-            max(_full_at(tokens, now_s), _full_at(output, now_s)),
-        ),
-    )
-    for name, limit, remaining, reset_s in rows:
-        prefix = f"anthropic-ratelimit-{name}"
-        parts.append(f"{prefix}-limit: {limit}\r\n{prefix}-remaining: {remaining}\r\n{prefix}-reset: {rfc3339(int(reset_s))}\r\n")
+    parts = [
+        _lines("ratelimit-requests", requests.limit_per_minute, max(0, int(requests.level)), _full_at(requests, now_s)),
+        _token_lines("ratelimit-input-tokens", tokens, now_s),
+        _token_lines("ratelimit-output-tokens", output, now_s),
+    ]
+    if scarcest is not None:
+        parts.append(_token_lines("ratelimit-tokens", scarcest, now_s))
+    else:
+        limit = tokens.limit_per_minute + output.limit_per_minute
+        remaining = rounded_tokens(tokens.level) + rounded_tokens(output.level)
+        parts.append(_lines("ratelimit-tokens", limit, remaining, max(_full_at(tokens, now_s), _full_at(output, now_s))))
     return "".join(parts).encode()
+
+
+def special_lines(kind: str, limiter: GroupLimiter, now_s: float) -> bytes:
+    """The ``anthropic-fast-*`` or ``anthropic-priority-*`` header lines of one pool."""
+    return (
+        _token_lines(f"{kind}-input-tokens", limiter.input, now_s) + _token_lines(f"{kind}-output-tokens", limiter.output, now_s)
+    ).encode()
+
+
+def _token_lines(name: str, bucket: Bucket, now_s: float) -> str:
+    """Limit, remaining and reset of one bucket of tokens."""
+    return _lines(name, bucket.limit_per_minute, rounded_tokens(bucket.level), _full_at(bucket, now_s))
+
+
+def _lines(name: str, limit: int, remaining: int, reset_s: float) -> str:
+    prefix = f"anthropic-{name}"
+    return f"{prefix}-limit: {limit}\r\n{prefix}-remaining: {remaining}\r\n{prefix}-reset: {rfc3339(int(reset_s))}\r\n"
 
 
 def _full_at(bucket: Bucket, now_s: float) -> float:

@@ -11,8 +11,8 @@ from claudeops.simulator.call import Call
 from claudeops.simulator.pace import Pace
 from claudeops.simulator.production import INSTANT_S, STREAM_LINES
 from claudeops.simulator.reply import JSON_LINES, Answer, Problem
-from claudeops.simulator.stage import World
 from claudeops.simulator.transcript import Transcript
+from claudeops.simulator.world import World
 
 
 class Playback:

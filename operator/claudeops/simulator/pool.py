@@ -21,6 +21,12 @@ COUNT_TOKENS_GROUP = "count-tokens"
 BATCH_GROUP = "batches"
 FILES_GROUP = "files"
 UNLIMITED = 10**12
+RAMP_FLOOR_SHARE = 0.1
+"""Of a minute's input and output limits: what may be used at any time, however little was used before. An assumption."""
+FAST_PREFIX = "fast:"
+PRIORITY_PREFIX = "priority:"
+FAST_SHARE = 0.2
+"""Of a group's ordinary limits: those of its fast mode, whose real numbers are not published. An assumption."""
 
 
 def _batch_requests_per_minute(tier: str) -> int | None:
@@ -34,6 +40,18 @@ _REQUEST_POOLS: dict[str, Callable[[str], int | None]] = {
     FILES_GROUP: lambda tier: load_catalogue().files_limit,
 }
 """Pools that limit nothing but requests, with their limit by tier."""
+
+
+def is_pool(name: str) -> bool:
+    """Whether limits can be set for this name: a group of models, its fast or priority pool, or an endpoint's own."""
+    return name in _REQUEST_POOLS or name.removeprefix(FAST_PREFIX).removeprefix(PRIORITY_PREFIX) in load_catalogue().groups
+
+
+def _share_of(limits: RateLimits | None, share: float) -> RateLimits | None:
+    if limits is None:
+        return None
+    figures = (limits.requests_per_minute, limits.input_tokens_per_minute, limits.output_tokens_per_minute)
+    return RateLimits(*(max(1, int(figure * share)) for figure in figures))
 
 
 class Group:
@@ -82,8 +100,20 @@ class Group:
         if refusal is None:
             self.record.admitted(time.time(), counted, use.read, use.written)
         else:
-            self.record.throttled(time.time(), refusal.dimension)
+            self.refused(refusal)
         return refusal
+
+    def refused(self, refusal: Refusal) -> None:
+        """Count a request that a limit refused."""
+        self.record.throttled(time.time(), refusal.dimension)
+
+    def is_too_steep(self, input_tokens: int, growth: float) -> bool:
+        """Whether this request would take the last minute beyond ``growth`` times the minute before, or a small floor if that is more."""
+        now_s = time.time()
+        before = self.record.tokens_between(now_s - 120, now_s - 60)
+        limits = None if self.limiter is None else self.limiter.limits
+        floor = 0.0 if limits is None else RAMP_FLOOR_SHARE * (limits.input_tokens_per_minute + limits.output_tokens_per_minute)
+        return self.record.tokens_between(now_s - 60, now_s + 1) + input_tokens > max(floor, growth * before)
 
 
 class LimitsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -94,7 +124,7 @@ class LimitsChange(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     tier: str | None = None
 
     def __post_init__(self) -> None:
-        unknown = next((name for name in self.limits if name not in load_catalogue().groups), None)
+        unknown = next((name for name in self.limits if not is_pool(name)), None)
         if unknown is not None:
             raise InvalidResource(f"no model group is called {unknown!r}", path="limits")
         if self.tier is not None and self.tier.lower() not in load_catalogue().tiers:
@@ -115,6 +145,11 @@ class Pools:
         self._groups: dict[tuple[str, str], Group] = {}
 
     @property
+    def has_priority(self) -> bool:
+        """Whether anybody has a priority commitment."""
+        return any(name.startswith(PRIORITY_PREFIX) for name in self._limits)
+
+    @property
     def batch_limits(self) -> BatchLimits | None:
         """What the Message Batches API takes; None when it is unlimited."""
         return None if self._tier is None else load_catalogue().batch_limits(self._tier)
@@ -125,6 +160,10 @@ class Pools:
             return self._limits[group]
         if self._tier is None:
             return None
+        if group.startswith(PRIORITY_PREFIX):
+            return None
+        if group.startswith(FAST_PREFIX):
+            return _share_of(self.limits_of(group.removeprefix(FAST_PREFIX)), FAST_SHARE)
         if group in _REQUEST_POOLS:
             per_minute = _REQUEST_POOLS[group](self._tier)
             return None if per_minute is None else RateLimits(per_minute, UNLIMITED, UNLIMITED)
@@ -170,6 +209,7 @@ class Pools:
     def in_force(self) -> dict[str, object]:
         """What ``GET /_sim/limits`` shows."""
         names = [*load_catalogue().groups, *_REQUEST_POOLS]
+        names += [name for name in self._limits if name not in names]
         limits = {name: found for name in names if (found := self.limits_of(name)) is not None}
         return {"tier": self._tier, "burst_s": self._burst_s, "limits": limits}
 

@@ -6,17 +6,16 @@ import asyncio
 import random
 from collections.abc import Callable
 
-import msgspec
-
 from claudeops.simulator.call import Call
-from claudeops.simulator.content import Draft, plan
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.message import MessageRequest
+from claudeops.simulator.outline import is_billed, outline, slowed
 from claudeops.simulator.pace import Pace
-from claudeops.simulator.pool import Group
 from claudeops.simulator.reply import JSON_LINES, OVERLOADED
-from claudeops.simulator.stage import World
+from claudeops.simulator.spend import price_pico
 from claudeops.simulator.stream import Step, closing, delta, message_json, opening, steps
+from claudeops.simulator.workspacelimit import Pool
+from claudeops.simulator.world import World
 
 INSTANT_S = 1e-3
 """Shorter waits are not worth a timer."""
@@ -28,23 +27,13 @@ class Production:
     """One running answer. ``on_head(code)`` is called once, when its head leaves (0: the connection was broken)."""
 
     def __init__(self, call: Call, world: World, pace: Pace, dice: random.Random) -> None:
-        assert isinstance(call.message, MessageRequest) and call.model is not None and call.group is not None
-        fault = call.fault
-        if fault is not None and fault.kind == "slow":
-            pace = Pace(pace.ttft_s * fault.factor + fault.delay_s, pace.tokens_per_s / fault.factor, pace.output_tokens)
-        room = max(0, call.model.context_tokens - call.lookup.use.total)
-        cap = min(call.message.max_tokens, room)
-        content = plan(call.message, Draft(call.model.id, call.lookup.use, pace.output_tokens, cap), dice)
-        if content.stop_reason == "max_tokens" and room < call.message.max_tokens:
-            content = msgspec.structs.replace(content, stop_reason="model_context_window_exceeded")
-        if fault is not None and fault.kind == "big_event":
-            content = msgspec.structs.replace(content, filler_bytes=fault.size_bytes)
+        assert isinstance(call.message, MessageRequest) and call.group is not None
         self._call = call
         self._world = world
-        self._pace = pace
-        self._fault: Fault | None = fault
-        self._group: Group = call.group
-        self._content = content
+        self._pace = slowed(pace, call.fault)
+        self._fault: Fault | None = call.fault
+        self._group: Pool = call.group
+        self._content = content = outline(call, self._pace, dice, world.config.tokens_per_event)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._drained_from_s: float | None = None
@@ -83,6 +72,7 @@ class Production:
 
     def _finish_json(self) -> None:
         self._settle_drain(self._content.output_tokens)
+        self._produced = self._content.output_tokens
         call, body = self._call, message_json(self._content)
         lines = JSON_LINES + call.lines(has_ratelimits=True)
         self._end(200)
@@ -162,6 +152,7 @@ class Production:
             return False
         if fault.kind not in ("stream_error", "reset", "garbage", "half_json"):
             return False
+        self._group.record.unreported(self._produced)
         self._end(None)
         if fault.kind == "stream_error":
             connection.end_stream(b"event: error\ndata: %b\n\n" % OVERLOADED.body(self._call.request_id))
@@ -179,7 +170,9 @@ class Production:
         """The client left: production ends at once; what was produced until now counts."""
         if self._drained_from_s is not None:
             elapsed_s = self._loop.time() - self._drained_from_s
-            self._settle_drain(min(self._content.output_tokens, int(elapsed_s * self._pace.tokens_per_s)))
+            self._produced = min(self._content.output_tokens, int(elapsed_s * self._pace.tokens_per_s))
+            self._settle_drain(self._produced)
+        self._group.record.unreported(self._produced)
         self._end(499 if not self._call.is_stream else None)
 
     def _end(self, code: int | None) -> None:
@@ -188,6 +181,14 @@ class Production:
             self._timer = None
         self._call.connection.on_gone = None
         self._group.record.in_flight -= 1
+        self._charge()
         if code is not None:
             self.on_head(code)
         self.on_end()
+
+    def _charge(self) -> None:
+        """What was produced costs, whether or not the client got it."""
+        call, content = self._call, self._content
+        if call.model is not None and call.account is not None and is_billed(content):
+            pico = price_pico(call.model, content.use, self._produced, content.service)
+            self._world.spend.book(call.account, pico)

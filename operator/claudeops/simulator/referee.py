@@ -40,6 +40,8 @@ class Totals(msgspec.Struct):
     outside_requests: float = 0.0
     outside_input_tokens: float = 0.0
     outside_output_tokens: float = 0.0
+    unreported_requests: int = 0
+    unreported_output_tokens: float = 0.0
     throttled: int = 0
     throttled_by: dict[str, int] = {}
 
@@ -138,6 +140,15 @@ class GroupRecord:
         """Output was produced."""
         self.second(now_s).output_tokens += output_tokens
         self.totals.output_tokens += output_tokens
+
+    def tokens_between(self, begin_s: float, end_s: float) -> float:
+        """Input and output of the seconds from ``begin_s`` on and before ``end_s``."""
+        return sum(row.input_tokens + row.output_tokens for row in self._ring if begin_s <= row.at < end_s)
+
+    def unreported(self, output_tokens: float) -> None:
+        """An answer ended before it said what it used: only the limits know of this output."""
+        self.totals.unreported_requests += 1
+        self.totals.unreported_output_tokens += output_tokens
 
     def throttled(self, now_s: float, dimension: str) -> None:
         """A request was refused by a limit."""

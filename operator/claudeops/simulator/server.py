@@ -17,7 +17,7 @@ from claudeops.simulator.pool import LimitsChange, Pools
 from claudeops.simulator.promptcache import PromptCache
 from claudeops.simulator.referee import LOGGED_REQUESTS, LoggedRequest, Referee, Stats
 from claudeops.simulator.route import body_limit_bytes
-from claudeops.simulator.stage import World
+from claudeops.simulator.world import World
 
 TICK_S = 0.1
 HELLO_PATH = "/api/hello"
