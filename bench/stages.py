@@ -21,7 +21,7 @@ from typing import Any
 
 from tools.compile.build import site
 
-from bench.machine import ROOT
+from bench.machine import IMAGE_ENVIRONMENT, ROOT
 from bench.path import ANSWER_BODY, ANSWER_HEAD, BATCH, Path, StreamPath
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
@@ -97,7 +97,7 @@ def part_costs(path: Path, batches: int) -> Figures:
     call.sent_at = call.first_byte_at = now
     call.status, usage = 200, Usage()
     parts: dict[str, Callable[[], object]] = {
-        "send: the edits": lambda: edited(call.body, call.edits),
+        "send: the edits": lambda: edited(call.body, call.edits, call.asked),
         "answer: usage": lambda: read_answer(usage, ANSWER_BODY),
         "answer: head lines": lambda: whole_head(call, ANSWER_HEAD, len(ANSWER_BODY)),
         "answer: settle the usage": lambda: settle_usage(call, runtime, now),
@@ -127,7 +127,7 @@ def measure(size: int, batches: int, *, is_detailed: bool) -> Figures:
 
 def measure_form(folder: str, arguments: list[str]) -> Figures:
     """The same in a process of its own, with the package from that folder."""
-    environment = {**os.environ, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
+    environment = {**os.environ, **IMAGE_ENVIRONMENT, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     command = [sys.executable, "-m", "bench.stages", "--json", *arguments]
     done = subprocess.run(command, cwd=ROOT, env=environment, check=True, capture_output=True, text=True)
     figures: Figures = json.loads(done.stdout)

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from claudeops.sidecar.wireformat import DecodeError, Raw, decode_members, encode
+from claudeops.sidecar.wireformat import DecodeError, Raw, RequestJson, decode_members, encode
 
 REMOVE = b""
 """Leave the member out."""
+LARGE_BYTES = 4096
+BEGINNING_BYTES = 64
+"""A search for all of a large value would compare it byte by byte."""
 
 
-def edited(body: bytes, edits: dict[str, bytes]) -> bytes:
+def edited(body: bytes, edits: dict[str, bytes], asked: RequestJson | None = None) -> bytes:
     """``edits``: member → new JSON, or REMOVE; ``a.b`` is member ``b`` of member ``a``, which is made if it is not there.
 
-    White space between top-level members goes, and of duplicate keys the last one stays; nothing else changes.
+    White space between top-level members goes, and of duplicate keys the last one stays; nothing else changes. ``asked``: what was
+    read of the body; with it a large value that is to be replaced is not parsed once more.
     """
+    if asked is not None and len(body) > LARGE_BYTES:
+        replaced = asked.system if "system" in edits else asked.tools if "tools" in edits else asked.cache_control
+        if 2 * len(replaced) > len(body):
+            body = _without(body, bytes(replaced))
     members = decode_members(body)
     for name, value in edits.items():
         if "." in name:
@@ -22,6 +30,15 @@ def edited(body: bytes, edits: dict[str, bytes]) -> bytes:
         else:
             members.pop(name, None)
     return encode(members)
+
+
+def _without(body: bytes, value: bytes) -> bytes:
+    """The body with 0 for a value that is more than half of it: no JSON value that large stands there twice, or overlaps itself."""
+    start, at = value[:BEGINNING_BYTES], -1
+    while (at := body.find(start, at + 1)) >= 0:
+        if body.startswith(value, at):
+            return b"%b0%b" % (body[:at], body[at + len(value) :])
+    return body
 
 
 def _edit_inside(members: dict[str, Raw], name: str, value: bytes) -> None:

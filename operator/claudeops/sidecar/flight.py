@@ -48,7 +48,7 @@ class Flights:
         if runtime.config.single_flight == "Off" or call.is_streamed or not call.caller.may_share:
             call.fingerprint = b""
             return None
-        call.fingerprint = fingerprint(call.head, edited(call.body, call.edits) if call.edits else call.body)
+        call.fingerprint = fingerprint(call.head, edited(call.body, call.edits, call.asked) if call.edits else call.body)
         return None
 
     def join(self, call: Call, runtime: Runtime) -> Answer | None:

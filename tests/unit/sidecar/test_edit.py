@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from claudeops.sidecar.edit import REMOVE, edited
 from claudeops.sidecar.stage.cache import LONG, SHORT, with_mark
 from claudeops.sidecar.stage.fit import without_thinking
-from claudeops.sidecar.wireformat import Raw, encode
+from claudeops.sidecar.wireformat import Raw, decode_request, encode
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
@@ -25,6 +25,16 @@ def test_only_the_edited_member_differs(members: dict[str, object]) -> None:
     after = json.loads(edited(json.dumps(members).encode(), {"temperature": b"0.5"}))
     assert after == members | {"temperature": 0.5}
     assert list(after)[: len(members)] == list(members)
+
+
+@given(st.text(alphabet='a"\\\\[{', max_size=12), st.lists(st.sampled_from(["head", "tail", "twin"]), unique=True))
+@settings(max_examples=40)
+def test_a_large_value_is_replaced_as_a_small_one_is(text: str, others: list[str]) -> None:
+    system = text + "x" * 5000
+    members: dict[str, object] = {name: [text, {"system": text}] for name in others}
+    body = json.dumps({"model": "m", **members, "system": system, "temperature": 1}).encode()
+    edits = {"system": b'"new"', "temperature": REMOVE}
+    assert edited(body, edits, decode_request(body)) == edited(body, edits)
 
 
 def test_number_spelling_key_order_and_unknown_members_survive() -> None:

@@ -24,10 +24,10 @@ def estimate(call: Call, runtime: Runtime) -> Answer | None:
     total = total_tokens(call, model, runtime)
     call.estimated_total = call.estimated_uncached = total
     if call.is_marked:
-        asked = call.asked
-        key = hash((model.id, call.session, bytes(asked.system), bytes(asked.tools)))
-        call.prefix = key.to_bytes(8, "little", signed=True)
-        cached = runtime.prefixes.cached_tokens(call.prefix, call.walked_at)
+        asked, prefixes = call.asked, runtime.prefixes
+        numbers = prefixes.number_of(memoryview(asked.system)), prefixes.number_of(memoryview(asked.tools))
+        call.prefix = hash((model.id, call.session, numbers)).to_bytes(8, "little", signed=True)
+        cached = prefixes.cached_tokens(call.prefix, call.walked_at)
         call.estimated_uncached = total - cached if total > cached else 0.0
     return None
 
