@@ -19,7 +19,6 @@ from claudeops.sidecar.transfer import BAD_GATEWAY, Transfer
 from claudeops.sidecar.usage import EventReader, read_answer
 from claudeops.wire.http1 import LAST_CHUNK
 from claudeops.wire.pool import Opening
-from claudeops.wire.upstream import UpstreamConnection
 
 HOLD_MAX_BYTES = 262_144
 HOLD_HEAD_S = 1.0
@@ -105,7 +104,7 @@ class Relay(Transfer):
         if self.first_byte_at < self.sent_at:
             if now >= min(self.deadline, self.sent_at + timeouts.first_byte_s):
                 self._time_out("the upstream did not begin to answer in time", now)
-        elif isinstance(self.upstream, UpstreamConnection) and self.upstream.is_paused:
+        elif self.upstream is not None and self.upstream.is_held:
             self.last_byte_at = now  # the client reads slowly, so we do too: that is not the upstream's silence
         elif now - self.last_byte_at > timeouts.stream_idle_s:
             self._time_out("the upstream stopped in the middle of its answer", now)

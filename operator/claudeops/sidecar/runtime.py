@@ -33,7 +33,7 @@ from claudeops.sidecar.group import COUNT_TOKENS, OTHER, UNLIMITED, GroupRuntime
 from claudeops.sidecar.ledger import UNKNOWN, Used
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.sticky import StickySessions
-from claudeops.sidecar.target import Target, target_of
+from claudeops.sidecar.target import Target, is_same_target, target_of
 from claudeops.sidecar.thought import ThoughtAuthors
 
 DEFAULT_GROUP = "default"
@@ -152,8 +152,8 @@ class Runtime:
         unknown = [name for name in names if self.catalogue.model(name) is None]
         if unknown:
             raise InvalidResource(f"{unknown[0]} is not a model this proxy knows: name one of the catalogue", path="model")
-        if self.config is None or (config.upstream, config.federation) != (self.config.upstream, self.config.federation):
-            self.target = target_of(config.upstream, is_federated=config.federation is not None)
+        if self.config is None or not is_same_target(config, self.config):
+            self.target = target_of(config)
         previous, self.config = self.config, config
         self._apply_limits(config, now)
         self._apply_resilience(config)

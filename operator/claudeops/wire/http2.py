@@ -5,13 +5,13 @@ Optional: imported only where a configuration asks for HTTP/2. What goes in and 
 
 from __future__ import annotations
 
-from asyncio import Transport
+from asyncio import Future, Transport
 from typing import TYPE_CHECKING, Final
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
+from h2.events import DataReceived, Event, RemoteSettingsChanged, ResponseReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
@@ -39,8 +39,8 @@ class Http2Connection:
     """Streams of one connection. ``idle_since``, ``retires_at``: ticks of the pool."""
 
     __slots__ = (
-        "blocked", "consumed", "h2", "heard_at", "idle_since", "is_draining", "is_full", "is_open", "is_pinged", "pool", "reads", "rest",
-        "retires_at", "served", "streams", "touched", "transport",
+        "blocked", "consumed", "h2", "heard_at", "idle_since", "is_draining", "is_full", "is_open", "is_pinged", "pool", "reads", "ready",
+        "rest", "retires_at", "served", "streams", "touched", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Http2Pool) -> None:
@@ -52,6 +52,8 @@ class Http2Connection:
         """Those whose request body waits for the upstream's window."""
         self.touched: list[Http2Stream] = []
         """Those that this read has brought something for."""
+        self.ready: Future[None] = pool.loop.create_future()
+        """Done when the upstream has said how many requests it takes; failed if it never will."""
         self.rest = b""
         self.consumed = 0
         self.reads = 0
@@ -175,6 +177,8 @@ class Http2Connection:
         stream = None if number is None else self.streams.get(number)
         if isinstance(event, DataReceived):
             self.consumed += event.flow_controlled_length
+        elif isinstance(event, RemoteSettingsChanged) and not self.ready.done():
+            self.ready.set_result(None)
         if stream is None:
             return
         if isinstance(event, DataReceived):
@@ -228,7 +232,7 @@ class Http2Connection:
         """The stream is over; with a code it is reset."""
         del self.streams[stream.number]
         is_unsent = self.blocked.pop(stream.number, None) is not None
-        if self.is_open and (code is not None or is_unsent):
+        if self.is_open and stream.failure is None and (is_unsent or (code is not None and not stream.is_complete)):
             self.h2.reset_stream(stream.number, ErrorCodes.NO_ERROR if code is None else code)
             self.flush()
         if not self.streams:
@@ -239,7 +243,10 @@ class Http2Connection:
         """No new requests here. What the upstream has not begun is sent elsewhere (RFC 9113 section 6.8); the rest runs to its end."""
         self.is_draining = True
         for stream in [stream for number, stream in self.streams.items() if number > last_id]:
-            stream.send_again()
+            if self.served:
+                stream.send_again()
+            else:
+                stream.fail("the upstream turned the connection away")
         if not self.streams:
             self.close()
         self.pool.ended(self)
@@ -249,6 +256,8 @@ class Http2Connection:
         if self.is_open:
             self.is_open = False
             self.transport.abort()
+        if not self.ready.done():
+            self.ready.set_exception(OSError(reason))
         self.pool.lost_connection(self)
         for stream in list(self.streams.values()):
             if stream.reads_at == self.reads and self.served and not stream.head:
@@ -332,8 +341,6 @@ class Http2Stream(Carrier):
         transit.failed(reason, is_unreachable=False)
 
     def _reset(self) -> None:
-        if self.failure == ErrorCodes.REFUSED_STREAM and not self.head:
-            return self.send_again()
         body = b"".join(self.parts)
         if body and self.has_head:
             self.transit.more(body, False)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+import asyncio
 
 from claudeops.errors import UpstreamUnavailable
+from claudeops.wire.dial import Address, Dialer
 from claudeops.wire.http2 import STREAMS_MAX, Http2Connection
 from claudeops.wire.pool import IDLE_TICKS, Opening, Pool, Request
 from claudeops.wire.transit import Transit
@@ -15,7 +16,7 @@ class Http2Pool(Pool):
 
     __slots__ = ("connections",)
 
-    def __init__(self, dialer: Any, address: Any, *, limit: int, minimum: int = 0, connect_timeout_s: float) -> None:
+    def __init__(self, dialer: Dialer, address: Address, *, limit: int, minimum: int = 0, connect_timeout_s: float) -> None:
         super().__init__(dialer, address, limit=limit, minimum=minimum, connect_timeout_s=connect_timeout_s)
         self.connections: list[Http2Connection] = []
 
@@ -37,25 +38,33 @@ class Http2Pool(Pool):
         connection = Http2Connection(self)
         try:
             await self.dialer.dial(lambda: connection, self.address, timeout_s=self.connect_timeout_s)
-            self._check_protocol(connection)
+            await self._get_ready(connection)
         except UpstreamUnavailable as error:
             self.opening -= 1
             self._delay_warming()
             if not self.opening:
-                for opening in list(self.waiting):
-                    if opening in self.waiting:
-                        opening.take().failed(str(error), is_unreachable=True)
+                self._fail_waiting(str(error))
             return
         self.opening -= 1
         connection.retires_at = self._end_of_life()
         self.connections.append(connection)
         self._serve_waiting()
 
-    def _check_protocol(self, connection: Http2Connection) -> None:
+    async def _get_ready(self, connection: Http2Connection) -> None:
         tls = connection.transport.get_extra_info("ssl_object")
-        if tls is not None and tls.selected_alpn_protocol() != "h2":
+        try:
+            if tls is not None and tls.selected_alpn_protocol() != "h2":
+                raise OSError("it chose another protocol")
+            await asyncio.wait_for(connection.ready, self.connect_timeout_s)
+        except (OSError, TimeoutError) as error:
             connection.close()
-            raise UpstreamUnavailable("the upstream does not speak HTTP/2: set connections.protocol to HTTP1")
+            reason = "the upstream does not speak HTTP/2, so set connections.protocol to HTTP1"
+            raise UpstreamUnavailable(f"{reason}: {error or 'it did not say its settings'}") from error
+
+    def _fail_waiting(self, reason: str) -> None:
+        for opening in list(self.waiting):
+            if opening in self.waiting:
+                opening.take().failed(reason, is_unreachable=True)
 
     def _serve_waiting(self) -> None:
         for connection in self.connections:
@@ -63,6 +72,8 @@ class Http2Pool(Pool):
                 opening = next(iter(self.waiting))
                 request = opening.request
                 connection.begin(opening.take(), request)
+        if len(self.waiting) > self.opening * STREAMS_MAX:
+            self._open_one()
 
     def ended(self, connection: Http2Connection) -> None:
         """A request has left the connection."""

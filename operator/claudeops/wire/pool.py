@@ -65,6 +65,14 @@ class Pool:
         transit.upstream = opening
         self._open_one()
 
+    def counts(self) -> tuple[int, int, int]:
+        """Connections that are idle, busy, and being opened."""
+        return len(self.idle), self.busy, self.opening
+
+    def _end_of_life(self) -> int:
+        """The tick from which on a connection made now takes no more requests."""
+        return self.tick + round(self.age_ticks * self.dialer.rng.uniform(1.0 - AGE_JITTER, 1.0 + AGE_JITTER))
+
     def _open_one(self) -> None:
         self.opening += 1
         task = self.loop.create_task(self._open())
@@ -83,7 +91,7 @@ class Pool:
                 transit.failed(str(error), is_unreachable=True)
             return
         self.opening -= 1
-        connection.retires_at = self.tick + round(self.age_ticks * self.dialer.rng.uniform(1.0 - AGE_JITTER, 1.0 + AGE_JITTER))
+        connection.retires_at = self._end_of_life()
         self._keep(connection)
         self._serve_waiting()
 

@@ -12,6 +12,11 @@ class Carrier:
 
     __slots__ = ()
 
+    @property
+    def is_held(self) -> bool:
+        """Is the answer not being read, because the client is slow?"""
+        return False
+
     def abandon(self) -> None:
         """Drop the request in flight; the upstream stops working on it. The transit hears nothing more."""
         raise NotImplementedError

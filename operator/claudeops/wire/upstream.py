@@ -77,6 +77,10 @@ class UpstreamConnection(Carrier):
 
     # -- from the transit
 
+    @property
+    def is_held(self) -> bool:
+        return self.is_paused
+
     def abandon(self) -> None:
         if self.transit is not None:
             self.transit = None
