@@ -26,20 +26,24 @@ class UpstreamConnection(Carrier):
     """Frames answers and tells the transit. A kept-alive connection that turns out to be closed sends its request again on another."""
 
     __slots__ = (
-        "buffer", "has_head", "idle_since", "is_complete", "is_open", "is_paused", "is_reusable", "is_reused", "is_unframed",
-        "messages", "outgoing", "parser", "parts", "pool", "request", "retires_at", "transit", "transport",
+        "body_parts", "buffer", "has_head", "idle_since", "is_complete", "is_open", "is_paused", "is_reusable", "is_reused", "is_unframed",
+        "messages", "on_body", "outgoing", "parser", "parts", "pool", "request", "retires_at", "transit", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
         self.pool = pool
         self.transport: Transport = None  # type: ignore[assignment]
+        self.parts: list[bytes] = []
+        self.on_body = self.parts.append
+        """llhttp's callback: it comes once for every event of a stream, and this spares it a frame of Python."""
+        self.body_parts = 0
+        """How many parts are this answer's, once it is complete."""
         self.parser = httptools.HttpResponseParser(self)
         self.transit: Transit | None = None
         self.request: Request = (b"", b"")
         self.outgoing: Outgoing | None = None
         """Frames the body of a request that is sent in parts."""
         self.buffer = b""
-        self.parts: list[bytes] = []
         self.idle_since = 0
         self.retires_at = 0
         self.messages = 0
@@ -128,7 +132,11 @@ class UpstreamConnection(Carrier):
             if not self.is_complete:
                 return self._break_off(transit, data, end, f"the upstream's answer is not valid HTTP/1.1: {error}")
             self.is_reusable = False
-        self._deliver(transit, data, end)
+        parts = self.parts
+        if end == 0 and not self.is_complete and len(parts) == 1:
+            transit.more(parts.pop(), False)  # an event of a stream, as nearly always
+        else:
+            self._deliver(transit, data, end)
 
     def eof_received(self) -> bool:
         return False
@@ -158,13 +166,10 @@ class UpstreamConnection(Carrier):
     def on_message_begin(self) -> None:
         self.messages += 1
 
-    def on_body(self, body: bytes) -> None:
-        if self.messages == 1:
-            self.parts.append(body)
-
     def on_message_complete(self) -> None:
         if not self.is_complete:
             self.is_complete = True
+            self.body_parts = len(self.parts)
             self.is_reusable = self.parser.should_keep_alive()  # llhttp forgets it once the message is over
 
     # -- parts
@@ -187,6 +192,8 @@ class UpstreamConnection(Carrier):
     def _deliver(self, transit: Transit, data: bytes, end: int) -> None:
         parts = self.parts
         body = b""
+        if self.is_complete and len(parts) > self.body_parts:
+            del parts[self.body_parts :]  # of an answer that nobody has asked for
         if parts:
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
