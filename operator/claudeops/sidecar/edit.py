@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claudeops.sidecar.wireformat import DecodeError, Raw, RequestJson, decode_members, encode
+from claudeops.sidecar.wireformat import UNREADABLE, Raw, RequestJson, decode_members, encode
 
 REMOVE = b""
 """Leave the member out."""
@@ -45,7 +45,7 @@ def _edit_inside(members: dict[str, Raw], name: str, value: bytes) -> None:
     outer, _, inner = name.partition(".")
     try:
         nested = decode_members(members[outer])
-    except (KeyError, DecodeError):
+    except (KeyError, *UNREADABLE):
         nested = {}
     if value:
         nested[inner] = Raw(value)

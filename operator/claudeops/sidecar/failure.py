@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claudeops.sidecar.wireformat import DecodeError, ErrorBody, decode_error
+from claudeops.sidecar.wireformat import UNREADABLE, ErrorBody, decode_error
 from claudeops.wire.http1 import header
 
 THROTTLED = 429
@@ -94,7 +94,7 @@ def _name_cause(failure: Failure, code: str | None) -> None:
 def _error_code(body: bytes) -> str | None:
     try:
         details = decode_error(body).error.details
-    except DecodeError:
+    except UNREADABLE:
         return None
     return None if details is None else details.error_code
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from claudeops.sidecar.wireformat import DecodeError, Member, Raw, decode_list, decode_members, encode
+from claudeops.sidecar.wireformat import UNREADABLE, Member, Raw, decode_list, decode_members, encode
 from claudeops.wire.http1 import RequestHead
 
 DIGEST_BYTES = 16
@@ -58,7 +58,7 @@ def _compact_members(body: bytes) -> Member | None:
     """The body's members; None unless they say all that the body says, in the one way of saying it."""
     try:
         members = decode_members(body)
-    except (DecodeError, RecursionError):
+    except UNREADABLE:
         return None
     return members if len(encode(members)) == len(body) else None
 
@@ -67,7 +67,7 @@ def _without_marks(value: bytes) -> bytes:
     """A list of blocks (or of turns with blocks) without their prompt-cache marks."""
     try:
         blocks = decode_list(value)
-    except (DecodeError, RecursionError):
+    except UNREADABLE:
         return value
     if len(encode(blocks)) != len(value):
         return value

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from claudeops.sidecar.wireformat import DecodeError
+from claudeops.sidecar.wireformat import UNREADABLE
 
 BLOCKS_MAX = 65_536
 THINKING_TYPES = ("thinking", "redacted_thinking")
@@ -79,7 +79,7 @@ class ThoughtAuthors:
             return
         try:
             blocks = _decode_answer(body).content
-        except DecodeError:
+        except UNREADABLE:
             return
         for block in blocks:
             if block.type in THINKING_TYPES:
@@ -91,7 +91,7 @@ class ThoughtAuthors:
             return
         try:
             event = _decode_event(line[5:])
-        except DecodeError:
+        except UNREADABLE:
             return
         block, delta = event.content_block, event.delta
         if block is not None and block.type in THINKING_TYPES:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from claudeops.catalogue.price import Tokens
 from claudeops.sidecar.wireformat import (
-    DecodeError,
+    UNREADABLE,
     ErrorBody,
     IterationJson,
     MessageJson,
@@ -124,7 +124,7 @@ class Usage:
         self.is_refused = not has_content
         try:
             found = decode_stop_details(details) if len(details) else None
-        except DecodeError:
+        except UNREADABLE:
             found = None
         self.refusal = "" if found is None or found.category is None else found.category
 
@@ -166,7 +166,7 @@ class Usage:
         try:
             tools = decode_server_tools(seen.server_tool_use) if len(seen.server_tool_use) else None
             rounds = decode_iterations(seen.iterations) if len(seen.iterations) else None
-        except DecodeError:
+        except UNREADABLE:
             return  # a form that is not known yet: the top-level fields stand
         if tools is not None and tools.web_search_requests is not None:
             self.web_searches = tools.web_search_requests
@@ -188,7 +188,7 @@ def read_answer(usage: Usage, body: bytes) -> bool:
         usage.read_message(decode_message(body))
     except ValidationError:
         return True
-    except DecodeError:
+    except UNREADABLE:
         return False
     return True
 
@@ -301,7 +301,7 @@ class EventReader:
             return
         try:
             parsed = decode_event(event[at + 6 :])
-        except DecodeError:
+        except UNREADABLE:
             return
         usage = self.usage
         if parsed.message is not None:
@@ -319,5 +319,5 @@ class EventReader:
         stop = data.find(b"\n\n", at)
         try:
             self.error = decode_error(data[at + 6 : stop if stop >= 0 else len(data)]).error
-        except DecodeError:
+        except UNREADABLE:
             self.error = ErrorBody("api_error", "the stream's error event cannot be read")

@@ -173,5 +173,6 @@ decode_server_tools = msgspec.json.Decoder(ServerToolUseJson | None).decode
 decode_stop_details = msgspec.json.Decoder(StopDetailsJson | None).decode
 decode_error = msgspec.json.Decoder(ErrorJson).decode
 encode = msgspec.json.Encoder().encode
-DecodeError = msgspec.DecodeError
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+"""What a decoder raises for bytes that are not the JSON it reads: no JSON, another shape; no UTF-8; nested too deeply."""
 ValidationError = msgspec.ValidationError

@@ -7,7 +7,7 @@ from claudeops.sidecar.call import Call
 from claudeops.sidecar.caller import COUNT_TOKENS
 from claudeops.sidecar.edit import REMOVE
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.wireformat import BlockJson, DecodeError, Member, Raw, decode_blocks, decode_list, decode_members, encode
+from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, Member, Raw, decode_blocks, decode_list, decode_members, encode
 
 BREAKPOINTS_MAX = 4
 MARK = b'"cache_control"'
@@ -71,7 +71,7 @@ def with_mark(prefix: bytes, mark: bytes) -> bytes | None:
         return None
     try:
         last = decode_list(prefix)[-1]
-    except DecodeError:
+    except UNREADABLE:
         return None
     if "cache_control" in last or bytes(last.get("text", b"-")).strip() == b'""':
         return None
@@ -89,7 +89,7 @@ def strip_marks(call: Call) -> None:
             raw = call.edits.get(name) or bytes(members.get(name, b""))
             if raw.startswith(b"[") and MARK in raw:
                 edits[name] = encode([_unmarked(block) for block in decode_list(raw)])
-    except DecodeError:
+    except UNREADABLE:
         return  # not the API's shape: it will say so itself
     call.edits.update(edits)
     call.adjusted += ("cache_control",)
@@ -101,7 +101,7 @@ def _unmarked(block: Member) -> Member:
     if content.startswith(b"[") and MARK in content:
         try:
             kept["content"] = Raw(encode([_unmarked(inner) for inner in decode_list(content)]))
-        except DecodeError:
+        except UNREADABLE:
             pass  # a list of something else: it holds no breakpoints
     return kept
 
@@ -111,7 +111,7 @@ def _count_marks(raw: bytes) -> int:
         return 0
     try:
         blocks = decode_blocks(raw)
-    except DecodeError:
+    except UNREADABLE:
         return 0
     return 0 if isinstance(blocks, str) else sum(map(_has_mark, blocks))
 

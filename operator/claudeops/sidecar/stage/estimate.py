@@ -9,7 +9,7 @@ from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.wireformat import BlockJson, DecodeError, decode_blocks
+from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, decode_blocks
 
 LARGE_BYTES = 32_768
 DOCUMENT_TOKENS_PER_BYTE = 0.02
@@ -83,6 +83,6 @@ def _sources(call: Call) -> list[BlockJson]:
 def _inner_sources(block: BlockJson) -> list[BlockJson]:
     try:
         inner = decode_blocks(block.content)
-    except DecodeError:
+    except UNREADABLE:
         return []  # not the API's shape: it will say so itself
     return [] if isinstance(inner, str) else [part for part in inner if len(part.source)]

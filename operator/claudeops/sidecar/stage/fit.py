@@ -16,7 +16,7 @@ from claudeops.sidecar.model import FALLBACK, PRIMARY, ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.stage.estimate import count_images, total_tokens
 from claudeops.sidecar.thought import THINKING_TYPES
-from claudeops.sidecar.wireformat import DecodeError, Member, Raw, TurnJson, decode_list, decode_members, decode_text, encode
+from claudeops.sidecar.wireformat import UNREADABLE, Member, Raw, TurnJson, decode_list, decode_members, decode_text, encode
 
 _QUOTED_TYPES = (b'"thinking"', b'"redacted_thinking"')
 _FAST_BETA = b"fast-mode-"
@@ -58,7 +58,7 @@ def _geography(call: Call) -> bytes:
         return b""
     try:
         return bytes(decode_members(call.body).get("inference_geo", b"")).strip()
-    except DecodeError:
+    except UNREADABLE:
         return b""
 
 
@@ -104,7 +104,7 @@ def _edit_turns(call: Call, runtime: Runtime, *, drops_prefill: bool, drops_thin
     try:
         turns = decode_list(decode_members(call.body)["messages"])
         kept = _drop_thinking(call, runtime, turns) if drops_thinking else turns
-    except (DecodeError, KeyError):
+    except (KeyError, *UNREADABLE):
         return False  # not the API's shape: it will say so itself
     if kept is not turns:
         call.adjusted += ("thinking_blocks",)

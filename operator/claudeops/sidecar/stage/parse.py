@@ -6,7 +6,7 @@ from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.coding import CODINGS, Decoder
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.wireformat import DecodeError, decode_request
+from claudeops.sidecar.wireformat import UNREADABLE, decode_request
 
 BODY_MAX_BYTES = 32 * 1024 * 1024
 """The API's own limit for a Messages request, which holds for what a compressed one becomes too."""
@@ -20,7 +20,7 @@ def parse(call: Call, runtime: Runtime) -> Answer | None:
             return answer
     try:
         call.asked = asked = decode_request(call.body)
-    except (DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         return Answer("bad_request", f"the body is not a Messages request: {error}")
     call.is_streamed = asked.stream is True
     return None
