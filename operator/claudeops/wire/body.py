@@ -12,8 +12,9 @@ JOIN_MAX_BYTES = 1_048_576
 CHUNK_LINE_MAX_BYTES = 1_024
 SPARE_MAX_BYTES = 65_536
 """What chunk extensions and trailers of one body may add up to: they are read and dropped."""
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;[\t\x20-\x7e\x80-\xff]*)?")
-_TRAILER_LINE = re.compile(rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+:[\t\x20-\x7e\x80-\xff]*")
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_CHUNK_LINE = re.compile(rb'([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|"[^"\\\x00-\x08\x0a-\x1f\x7f]*"))?)*' % (_TOKEN, _TOKEN))
+_TRAILER_LINE = re.compile(rb"(?!(?i:content-length|transfer-encoding):)%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
 
 
 def chunk(data: bytes) -> bytes:

@@ -18,6 +18,7 @@ MAX_HEAD_BYTES = 65_536
 _USUAL = b"HTTP/1.1 2"
 _VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
 _INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_CLASSES = (b"", b"1", b"2", b"3", b"4", b"5")
 _SWITCHING = (b"HTTP/1.1 101", b"HTTP/1.0 101")
 _FRAMED = (b"\r\ncontent-length:", b"\r\ntransfer-encoding:")
 
@@ -198,7 +199,6 @@ class UpstreamConnection(Carrier):
             body = parts[0] if len(parts) == 1 else b"".join(parts)
             parts.clear()
         is_complete = self.is_complete
-        status = self.parser.get_status_code()
         if is_complete:
             self._release()
         if end == 0:
@@ -209,7 +209,7 @@ class UpstreamConnection(Carrier):
         if not is_complete:
             lowered = head.lower()
             self.is_unframed = _FRAMED[0] not in lowered and _FRAMED[1] not in lowered
-        transit.response(status, head, body, is_complete)
+        transit.response(int(head[9:12]), head, body, is_complete)  # llhttp's would be the next answer's, had one begun
 
     def _hold_up(self, is_held_up: bool) -> None:
         """The socket buffer is full, or has drained. Nothing to do for a request that was written whole."""
@@ -251,4 +251,4 @@ class UpstreamConnection(Carrier):
 def _is_answer(data: bytes) -> bool:
     """Does it begin like an answer that has been asked for?"""
     begun = data[: len(_VERSIONS[0])]
-    return any(version.startswith(begun) for version in _VERSIONS) and not data.startswith(_SWITCHING)
+    return any(version.startswith(begun) for version in _VERSIONS) and data[9:10] in _CLASSES and not data.startswith(_SWITCHING)
