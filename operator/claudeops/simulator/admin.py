@@ -69,6 +69,9 @@ class Admin:
             in_flight=self._api.in_flight,
             streams=self._api.streams,
             connections=len(self._connections),
+            batches=len(self._api.batches),
+            files=len(self._api.files),
+            spent_usd=self._world.spend.spent_usd(),
             groups=groups,
             **self._referee.tables(),
         )
@@ -94,12 +97,13 @@ class Admin:
         return self._world.library.names()
 
     def reset(self) -> dict[str, str]:
-        """Zero the referee's figures; forget cached prompts, batches and files. Buckets and faults stay as they are."""
+        """Zero the referee's figures; forget cached prompts, batches, files and what was spent. Buckets and faults stay as they are."""
         self._world.pools.tick()
         self._referee.reset(time.time())
         self._world.cache.clear()
         self._api.batches.clear()
         self._api.files.clear()
+        self._world.spend.reset()
         for group in self._world.pools.all():
             group.record.reset()
         return {"status": "ok"}

@@ -15,7 +15,9 @@ from claudeops.catalogue import RateLimits, load_catalogue
 from claudeops.errors import InvalidResource
 from claudeops.simulator.config import Account, SimulatorConfig
 from claudeops.simulator.fault import Fault
+from claudeops.simulator.pool import is_pool
 from claudeops.simulator.server import Simulator
+from claudeops.simulator.spend import CONTRACT, ORGANIZATION, USAGE_TIER, WORKSPACE_PREFIX
 from claudeops.simulator.transcript import Library
 
 NO_TIER = "none"
@@ -41,6 +43,7 @@ def _add_listener(parser: argparse.ArgumentParser) -> None:
         metavar="KEY=ORG[/WORKSPACE]",
         help="accept this API key for this organisation; repeatable (default: any key that begins with sk-ant-sim, one organisation)",
     )
+    group.add_argument("--admin-key", action="append", default=[], metavar="KEY=ORG", help="accept this Admin API key; repeatable")
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -54,6 +57,8 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
         metavar="GROUP=RPM,ITPM,OTPM",
         help="limits of one model group, instead of the tier's, a minute: requests, uncached input tokens, output tokens; repeatable",
     )
+    group.add_argument("--spend-limit", action="append", default=[], metavar="SCOPE=USD", help="spend limit a month; repeatable")
+    group.add_argument("--ramp-growth", type=float, help="refuse more than this many times the tokens of the minute before")
     group.add_argument("--burst-s", type=float, default=5.0, help="size of each bucket in seconds of its rate (default %(default)s)")
     group.add_argument("--no-ratelimit-headers", action="store_true", help="send no anthropic-ratelimit-* headers")
 
@@ -107,6 +112,9 @@ def config_of(args: argparse.Namespace) -> SimulatorConfig:
         ttft_s=args.ttft_s,
         tokens_per_s=args.tokens_per_s,
         keys=dict(_parse_key(text) for text in args.key),
+        admin_keys=dict(_parse_pair(text, "--admin-key", "KEY=ORG") for text in args.admin_key),
+        spend_limits_usd=dict(_parse_spend(text) for text in args.spend_limit),
+        ramp_growth=args.ramp_growth,
         faults=_read_faults(args.faults),
         transcripts=_read_transcripts(args.transcripts),
         has_fixed_ids=args.fixed_ids,
@@ -120,7 +128,7 @@ def config_of(args: argparse.Namespace) -> SimulatorConfig:
 def _parse_limit(text: str) -> tuple[str, RateLimits]:
     group, _, figures = text.partition("=")
     parts = figures.split(",")
-    if group not in load_catalogue().groups:
+    if not is_pool(group):
         raise InvalidResource(f"no model group is called {group!r}; there are {', '.join(load_catalogue().groups)}", path="--limit")
     if len(parts) != 3 or not all(part.strip().isdigit() and int(part) > 0 for part in parts):
         raise InvalidResource(f"{figures!r} is not RPM,ITPM,OTPM in whole numbers above 0", path="--limit")
@@ -134,6 +142,25 @@ def _parse_key(text: str) -> tuple[str, Account]:
     if not key or not organization:
         raise InvalidResource("write KEY=ORG or KEY=ORG/WORKSPACE", path="--key")
     return key, Account(organization, workspace or "default")
+
+
+def _parse_pair(text: str, flag: str, form: str) -> tuple[str, str]:
+    name, _, value = text.rpartition("=")
+    if not name or not value:
+        raise InvalidResource(f"write {form}", path=flag)
+    return name, value
+
+
+def _parse_spend(text: str) -> tuple[str, float]:
+    scope, amount = _parse_pair(text, "--spend-limit", "SCOPE=USD")
+    if scope not in (USAGE_TIER, CONTRACT, ORGANIZATION) and not scope.startswith(WORKSPACE_PREFIX):
+        raise InvalidResource(
+            f"there are the scopes {USAGE_TIER}, {CONTRACT}, {ORGANIZATION}, {WORKSPACE_PREFIX}NAME", path="--spend-limit"
+        )
+    try:
+        return scope, float(amount)
+    except ValueError as error:
+        raise InvalidResource(f"{amount!r} is no amount in USD", path="--spend-limit") from error
 
 
 def _read_faults(path: str | None) -> tuple[Fault, ...]:

@@ -96,6 +96,9 @@ class Stats(msgspec.Struct, frozen=True):
     in_flight: int
     streams: int
     connections: int
+    batches: int
+    files: int
+    spent_usd: dict[str, float]
     by_code: dict[str, int]
     by_fault: dict[str, int]
     by_model: dict[str, dict[str, int]]
