@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+DEAD_MAX = 64
 
 
 class Ticket(Generic[T]):
-    """One waiting item. `is_waiting` turns False when it is popped, cancelled or expired."""
+    """One waiting item. `is_waiting` turns False when it is popped, cancelled or expired; a cancelled one holds its item no longer."""
 
     __slots__ = ("deadline", "is_waiting", "item", "session")
 
     def __init__(self, item: T, session: bytes, deadline: float) -> None:
-        self.item = item
+        self.item: T | None = item
         self.session = session
         self.deadline = deadline
         self.is_waiting = True
@@ -72,7 +74,10 @@ class AdmissionQueue(Generic[T]):
         if not ticket.is_waiting:
             return False
         ticket.is_waiting = False
+        ticket.item = None
         self.waiting -= 1
+        if len(self.heap) > 2 * self.waiting + DEAD_MAX:
+            self._keep(lambda deadline: True)
         return True
 
     def expire(self, now: float) -> list[T]:
@@ -80,13 +85,9 @@ class AdmissionQueue(Generic[T]):
         due = [entry for entry in self.heap if entry[4].is_waiting and entry[2] <= now]
         if not due:
             return []
-        kept = [entry for entry in self.heap if entry[4].is_waiting and entry[2] > now]
-        for priority, turn, deadline, _, ticket in self.heap:
-            if deadline <= now or not ticket.is_waiting:
-                self._settle(priority, turn, ticket)
-        self.heap = kept
-        heapq.heapify(self.heap)
-        return [ticket.item for _, _, _, _, ticket in sorted(due, key=lambda entry: (entry[2], entry[3]))]
+        self._keep(lambda deadline: deadline > now)
+        due.sort(key=lambda entry: (entry[2], entry[3]))
+        return [ticket.item for _, _, _, _, ticket in due if ticket.item is not None]
 
     def next_deadline(self) -> float | None:
         """When `expire` is next due; None when nothing waits. O(n)."""
@@ -98,6 +99,17 @@ class AdmissionQueue(Generic[T]):
         while (item := self.pop()) is not None:
             items.append(item)
         return items
+
+    def _keep(self, may_stay: Callable[[float], bool]) -> None:
+        """Clear the places of the dead and of those whose deadline may not stay."""
+        kept = []
+        for entry in self.heap:
+            if entry[4].is_waiting and may_stay(entry[2]):
+                kept.append(entry)
+            else:
+                self._settle(entry[0], entry[1], entry[4])
+        self.heap = kept
+        heapq.heapify(self.heap)
 
     def _turn(self, priority: int, session: bytes) -> int:
         floor = self.served_turns.get(priority, 0) + 1

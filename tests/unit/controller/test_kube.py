@@ -57,9 +57,9 @@ def test_every_status_has_its_error(status: int, expected: type[ClusterError]) -
     assert str(error).startswith("GET /x: ")
 
 
-@pytest.mark.parametrize("status", range(300, 600))
-def test_the_map_is_total_over_statuses(status: int) -> None:
-    assert isinstance(map_error(ApiException(status=status, reason="why"), what="x"), ClusterError)
+def test_the_map_is_total_over_statuses() -> None:
+    for status in range(300, 600):
+        assert isinstance(map_error(ApiException(status=status, reason="why"), what="x"), ClusterError), status
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from random import Random
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -65,6 +67,39 @@ def test_a_cancelled_item_is_gone_at_once_and_only_once() -> None:
     assert len(queue) == 0
     assert queue.push("b", 5.0) is not None
     assert queue.drain() == ["b"]
+
+
+def test_those_who_left_take_no_room() -> None:
+    queue: AdmissionQueue[str] = AdmissionQueue(10)
+    queue.push("stays", 5.0, session=b"s")
+    for _ in range(1000):
+        ticket = queue.push("leaves", 9.0, session=b"s")
+        assert ticket is not None
+        queue.cancel(ticket)
+        assert ticket.item is None
+    assert len(queue.heap) <= 2 + 64
+    assert queue.drain() == ["stays"]
+    assert not queue.sessions
+
+
+@settings(max_examples=30)
+@given(
+    backlogs=st.lists(st.integers(1, 40), min_size=1, max_size=4),
+    served=st.integers(0, 60),
+    deadlines=st.randoms(use_true_random=False),
+)
+def test_a_newcomer_waits_for_two_of_each_session_at_most_however_long_their_queues_are(
+    backlogs: list[int], served: int, deadlines: Random
+) -> None:
+    queue: AdmissionQueue[bytes] = AdmissionQueue(10_000)
+    for session, backlog in enumerate(backlogs):
+        for _ in range(backlog):
+            queue.push(b"old", deadlines.random(), session=b"%d" % session)
+    for _ in range(served):
+        queue.pop()
+    queue.push(b"new", 1e9, session=b"newcomer")
+    order = queue.drain()
+    assert order.index(b"new") <= 2 * len(backlogs)
 
 
 moves = st.lists(

@@ -30,7 +30,7 @@ def read(body: bytes, step: int = 1, **limits: int) -> list[Any]:
 
 
 @given(ITEMS, OTHERS, OTHERS, st.sampled_from([None, 1]), st.integers(1, 40), st.booleans())
-@settings(max_examples=50)
+@settings(max_examples=30)
 def test_the_items_are_those_of_a_json_parser_wherever_the_bytes_are_cut(
     items: list[Any], before: dict[str, Any], behind: dict[str, Any], indent: int | None, step: int, is_ascii: bool
 ) -> None:

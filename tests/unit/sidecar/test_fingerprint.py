@@ -37,7 +37,7 @@ def of(body: Any, **lines: str) -> bytes:
 
 
 @given(BODIES, st.randoms(use_true_random=False))
-@settings(max_examples=40)
+@settings(max_examples=30)
 def test_the_order_of_members_changes_nothing(body: dict[str, Any], dice: Any) -> None:
     names = list(body)
     dice.shuffle(names)
@@ -45,7 +45,7 @@ def test_the_order_of_members_changes_nothing(body: dict[str, Any], dice: Any) -
 
 
 @given(BODIES, BODIES)
-@settings(max_examples=40)
+@settings(max_examples=30)
 def test_bodies_that_differ_in_anything_have_different_fingerprints(one: dict[str, Any], other: dict[str, Any]) -> None:
     assert (of(one) == of(other)) == (compact(dict(sorted(one.items()))) == compact(dict(sorted(other.items()))))
 

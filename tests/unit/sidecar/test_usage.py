@@ -38,7 +38,7 @@ def read(parts: list[bytes]) -> tuple[EventReader, bytes]:
 
 
 @given(st.lists(st.integers(1, len(STREAM) - 1), max_size=12))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_however_a_stream_is_cut_all_of_it_is_relayed_and_its_usage_is_known(cuts: list[int]) -> None:
     edges = [0, *sorted(set(cuts)), len(STREAM)]
     reader, out = read([STREAM[a:b] for a, b in pairwise(edges)])
@@ -50,7 +50,7 @@ def test_however_a_stream_is_cut_all_of_it_is_relayed_and_its_usage_is_known(cut
 
 
 @given(st.integers(1, len(STREAM) - 1))
-@settings(max_examples=60)
+@settings(max_examples=30)
 def test_what_is_given_out_ends_between_two_events(cut: int) -> None:
     reader = EventReader(Usage())
     out = reader.feed(STREAM[:cut])
