@@ -14,7 +14,7 @@ import sys
 import time
 from typing import Any
 
-from tools.demo.__main__ import local_access
+from tools.demo.cluster_start import local_access
 from tools.demo.access import Access, wait_until
 from tools.demo.observe import NAMESPACE
 

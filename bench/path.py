@@ -11,7 +11,7 @@ from claudeops.sidecar.pipeline import Pipeline
 from claudeops.sidecar.runtime import Runtime
 from claudeops.wire.upstream import UpstreamConnection
 
-BATCH = 100
+BATCH = 20
 UPSTREAM_URL = "http://127.0.0.1:9"
 NEVER = 1 << 60
 _USAGE = b'{"input_tokens":512,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":350}'
