@@ -12,7 +12,9 @@ import sys
 import time
 
 from tools.demo.access import ROOT, Access, DemoError, wait_until
+from tools.demo.cluster_start import ClusterStart
 from tools.demo.observe import Observer
+from tools.demo.opening import Opening
 from tools.demo.screen import Screen
 from tools.demo.story import EXAMPLE, Story
 
@@ -33,12 +35,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
     began_s = time.monotonic()
     screen = Screen(is_live=False if arguments.plain else None)
+    cluster = None if arguments.context else ClusterStart()
+    opening = Opening(screen)
     access: Access | None = None
     story: Story | None = None
     is_interrupted = False
     problem = ""
     try:
-        access = _context_access(arguments.context) if arguments.context else _start_local(screen)
+        opening.tell()
+        access = _context_access(arguments.context) if cluster is None else cluster.finish(screen)
         story = _run(access, screen)
     except (DemoError, RuntimeError, OSError) as error:
         problem = str(error)
@@ -47,16 +52,16 @@ def main() -> int:
         screen.note("interrupted: taking everything down")
         arguments.keep, is_interrupted, problem = False, True, "interrupted"
     finally:
-        _end(access, screen, is_kept=arguments.keep, context=arguments.context)
+        _end(access, screen, is_kept=arguments.keep, context=arguments.context, begun=(opening, cluster))
     seconds = round(time.monotonic() - began_s, 1)
+    steps = [*opening.results, *(story.results if story else [])]
+    failed = [result["step"] for result in steps if not result["happened"]]
     if arguments.report:
-        steps = story.results if story else []
-        has_happened = story is not None and not problem and not story.has_failed
+        has_happened = story is not None and not problem and not failed
         report = {"seconds": seconds, "happened": has_happened, "steps": steps, **({"problem": problem} if problem else {})}
         pathlib.Path(arguments.report).write_text(json.dumps(report, indent=2) + "\n")
     if story is None:
         return 130 if is_interrupted else 1
-    failed = [result["step"] for result in story.results if not result["happened"]]
     print(f"\nthe whole story in {seconds:.0f} s" if not failed else f"\nnot everything happened: {'; '.join(failed)}")
     return int(bool(failed))
 
@@ -70,22 +75,6 @@ def _parse() -> argparse.Namespace:
     parser.add_argument("--report", metavar="FILE", help="write steps and figures as JSON")
     parser.add_argument("--plain", action="store_true", help="plain lines even on a terminal")
     return parser.parse_args()
-
-
-def _start_local(screen: Screen) -> Access:
-    screen.step("A real one-node Kubernetes on this machine")
-    done = subprocess.run([sys.executable, "-m", "tools.localcluster", "up"], cwd=ROOT, check=False)
-    if done.returncode:
-        raise DemoError("the local cluster did not come up (its words are above); `make demo CONTEXT=…` uses a cluster of your own")
-    return local_access()
-
-
-def local_access() -> Access:
-    """The local cluster that is up."""
-    command = [sys.executable, "-m", "tools.localcluster", "status"]
-    shown = subprocess.run(command, cwd=ROOT, check=True, capture_output=True, text=True).stdout
-    values = dict(line.split(": ", 1) for line in shown.splitlines() if ": " in line)
-    return Access(values["kubectl"], ["--kubeconfig", values["kubeconfig"]])
 
 
 def _context_access(context: str) -> Access:
@@ -124,10 +113,14 @@ def _run(access: Access, screen: Screen) -> Story:
     return story
 
 
-def _end(access: Access | None, screen: Screen, *, is_kept: bool, context: str | None) -> None:
+def _end(access: Access | None, screen: Screen, *, is_kept: bool, context: str | None, begun: tuple[Opening, ClusterStart | None]) -> None:
     """Leaves nothing behind, or says what to try next. A second Ctrl-C during this does not stop it."""
     previous = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    opening, cluster = begun
     try:
+        opening.close()
+        if cluster is not None:
+            cluster.stop()
         if access is not None:
             access.close()
         if is_kept and access is not None:
