@@ -14,8 +14,8 @@ import sys
 import time
 from typing import Any
 
-from tools.demo.cluster_start import local_access
 from tools.demo.access import Access, wait_until
+from tools.demo.cluster_start import local_access
 from tools.demo.observe import NAMESPACE
 
 from bench.result import Row, record
