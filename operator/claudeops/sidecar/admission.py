@@ -17,6 +17,7 @@ from claudeops.sidecar.group import GroupRuntime
 from claudeops.sidecar.runtime import Runtime
 
 AUXILIARY_CONNECTIONS = 8
+"""Of each auxiliary pool."""
 WAKE_MIN_S = 0.001
 WAKE_MAX_S = 0.25
 """A wait that hangs on running streams is an estimate: look again this often, besides at every end of a request."""
@@ -25,7 +26,7 @@ WAKE_MAX_S = 0.25
 class Admission:
     """The places of one runtime. ``resume`` continues a parked call behind this stage; ``refuse`` ends its walk."""
 
-    __slots__ = ("auxiliary_in_flight", "latency", "loop", "refuse", "resume", "runtime", "timers")
+    __slots__ = ("latency", "loop", "refuse", "resume", "runtime", "timers")
 
     def __init__(
         self, loop: AbstractEventLoop, runtime: Runtime, *, resume: Callable[[Call], None], refuse: Callable[[Call, Answer], None]
@@ -36,7 +37,6 @@ class Admission:
         self.refuse = refuse
         self.timers: dict[str, TimerHandle] = {}
         self.latency = Mean(5.0)
-        self.auxiliary_in_flight = 0
 
     # -- the stage
 
@@ -50,14 +50,17 @@ class Admission:
             return None
         return self._wait(call, group, call.walked_at)
 
+    @property
+    def auxiliary_in_flight(self) -> int:
+        """Requests at the API now that are not counted against maxInFlight."""
+        return sum(group.in_flight for group in self.runtime.groups.values() if group.is_auxiliary)
+
     def release(self, call: Call, now: float) -> None:
         """Give the place back. The caller has told the limiter how the request ended; whoever waits may go."""
         call.is_admitted = False
         group = call.group
         group.in_flight -= 1
-        if group.is_auxiliary:
-            self.auxiliary_in_flight -= 1
-        else:
+        if not group.is_auxiliary:
             self.runtime.in_flight -= 1
         for waiting in self.runtime.groups.values():
             if waiting.queue.waiting:
@@ -120,7 +123,7 @@ class Admission:
 
     def _has_slot(self, group: GroupRuntime) -> bool:
         if group.is_auxiliary:
-            return self.auxiliary_in_flight < AUXILIARY_CONNECTIONS
+            return group.in_flight < AUXILIARY_CONNECTIONS
         runtime = self.runtime
         return runtime.in_flight < runtime.connections and runtime.in_flight < runtime.max_in_flight
 
@@ -129,9 +132,7 @@ class Admission:
             return False
         group.counters.admitted += 1
         group.in_flight += 1
-        if group.is_auxiliary:
-            self.auxiliary_in_flight += 1
-        else:
+        if not group.is_auxiliary:
             self.runtime.in_flight += 1
         call.is_admitted = True
         call.admitted_at = now

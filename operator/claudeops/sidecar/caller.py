@@ -6,14 +6,10 @@ import math
 import re
 
 from claudeops.sidecar.coding import coding_of
+from claudeops.sidecar.endpoint import COUNT_TOKENS, MESSAGES, kind_of
 from claudeops.sidecar.tokenformat import merge_beta
 from claudeops.wire.http1 import RequestHead
 
-MESSAGES = 0
-COUNT_TOKENS = 1
-MODELS = 2
-HEAD = 3
-NO_SUCH_PATH = 4
 PRIORITIES = {b"interactive": 0, b"background": 1}
 
 
@@ -32,7 +28,7 @@ class Caller:
     def __init__(self, head: RequestHead, host: bytes, *, prefix: bytes = b"", beta: bytes = b"") -> None:
         values = head.values
         self.host = host
-        self.kind = _kind(head)
+        self.kind = kind_of(head.method, head.path)
         self.session = values.get(b"x-claudeops-session", b"")
         self.priority = PRIORITIES.get(values.get(b"x-claudeops-priority", b"interactive").lower(), 0)
         self.may_share = values.get(b"x-claudeops-coalesce", b"1") != b"0"
@@ -51,19 +47,6 @@ class Caller:
 
         if beta:
             self.head_line = merge_beta(self.head_line, beta)
-
-
-def _kind(head: RequestHead) -> int:
-    method, path = head.method, head.path
-    if method == b"HEAD":
-        return HEAD
-    if method == b"POST" and path == b"/v1/messages":
-        return MESSAGES
-    if method == b"POST" and path == b"/v1/messages/count_tokens":
-        return COUNT_TOKENS
-    if method == b"GET" and (path == b"/v1/models" or (path.startswith(b"/v1/models/") and path.count(b"/") == 3)):
-        return MODELS
-    return NO_SUCH_PATH
 
 
 def _seconds(value: bytes) -> float:

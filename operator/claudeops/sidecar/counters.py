@@ -103,6 +103,8 @@ class GroupCounters:
 
     __slots__ = (
         "admitted",
+        "answers",
+        "duration",
         "ended",
         "latency_sum_s",
         "offered_input",
@@ -123,6 +125,9 @@ class GroupCounters:
         self.used_input = 0.0
         self.used_output = 0.0
         """What the API was charged for."""
+        self.answers: dict[tuple[int, str], int] = {}
+        """As ``ModelCounters.requests``, for pools that serve no model: batches and files."""
+        self.duration = Histogram(SECONDS, is_traced=True)
         self.admitted = 0
         self.shed = 0
         self.ended = 0

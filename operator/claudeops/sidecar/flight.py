@@ -22,6 +22,7 @@ from claudeops.sidecar.fingerprint import fingerprint
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.settle import GONE, settle_answer
 from claudeops.sidecar.stage.route import give_up_probe
+from claudeops.sidecar.wireformat import UNREADABLE
 from claudeops.wire.server import ServerConnection
 from claudeops.wire.transit import Recipient, Transit
 

@@ -19,6 +19,8 @@ NOTHING = Rates(0.0, 0.0, 0.0)
 COUNT_TOKENS = "count-tokens"
 OTHER = "other"
 """Pool of everything that is relayed without limits of its own (``/v1/models``)."""
+AUXILIARY = (COUNT_TOKENS, OTHER, "batches", "files")
+"""Pools of requests only. Each has a few connections of its own, so that long uploads hold up nothing else."""
 
 
 class GroupRuntime:
@@ -45,7 +47,7 @@ class GroupRuntime:
 
     def __init__(self, name: str, baseline: Rates | None, queue_limit: int, now: float) -> None:
         self.name = name
-        self.is_auxiliary = name in (COUNT_TOKENS, OTHER)
+        self.is_auxiliary = name in AUXILIARY
         """Served by the small second pool, and not counted against maxInFlight."""
         self.baseline = baseline
         """This proxy's share without a controller; None: the configuration names none."""

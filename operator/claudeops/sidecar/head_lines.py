@@ -39,6 +39,25 @@ def open_head(call: Call, head: bytes) -> tuple[bytes, bool]:
     return b"%b%btransfer-encoding: chunked\r\n\r\n" % (head, answer_lines(call)), True
 
 
+def passed_head(call: Call, head: bytes, *, size_bytes: int | None, is_last: bool) -> tuple[bytes, bool]:
+    """Head of an answer that is passed on as it comes, whatever its status, and whether its body must be chunked.
+
+    `size_bytes`: None where more is to come. `is_last`: the connection ends with it. Only ``x-claudeops-queue-ms`` is ours.
+    """
+    special = {name.lower() for name in _SPECIAL.findall(head)}
+    has_length = b"content-length" in special and b"transfer-encoding" not in special
+    is_chunked = not has_length and size_bytes is None and not call.head.is_http10
+    lines = b"\r\nx-claudeops-queue-ms: %d\r\n" % (call.queue_s * 1000.0)
+    if is_last:
+        lines += b"connection: close\r\n"
+    if is_chunked:
+        lines += b"transfer-encoding: chunked\r\n"
+    elif size_bytes is not None and not has_length:
+        lines += b"content-length: %d\r\n" % size_bytes
+    head = without_length(_clean(head)) if not has_length else _clean(head)
+    return b"%b%b\r\n" % (head, lines), is_chunked
+
+
 def failed_head(call: Call, failure: Failure) -> bytes:
     """Head of the API's own refusal. A spend limit tells the SDKs that no repetition changes it, whatever it told them before."""
     head = failure.head

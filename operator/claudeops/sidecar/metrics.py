@@ -15,7 +15,7 @@ from claudeops.policy.breaker import CLOSED, HALF_OPEN, OPEN
 from claudeops.policy.level import STALE_S
 from claudeops.sidecar.config import ConfigHolder
 from claudeops.sidecar.counters import Histogram, ModelCounters
-from claudeops.sidecar.model import TIERS, ModelRuntime
+from claudeops.sidecar.model import PRIMARY, TIERS, ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 
 COUNTER: Final = "counter"
@@ -115,13 +115,23 @@ class Measures:
         what = ("input",) if name == "estimate_error_ratio" else ()
         for labels, counters in self._tiers():
             yield (*labels, *what), getattr(counters, _HISTOGRAMS[name])
+        if name == "request_duration_seconds":
+            for group in self.runtime.groups.values():
+                if group.counters.answers:
+                    yield (self._workload, group.name, TIERS[PRIMARY]), group.counters.duration
+
+    def _requests(self) -> Iterator[Row]:
+        for labels, counters in self._tiers():
+            for (status, reason), count in counters.requests.items():
+                yield (*labels, str(status), reason), count
+        for group in self.runtime.groups.values():
+            for (status, reason), count in group.counters.answers.items():
+                yield (self._workload, group.name, TIERS[PRIMARY], str(status), reason), count
 
     def _process(self, name: str) -> Iterator[Row]:
         holder = self._holder
         if name == "requests_total":
-            for labels, counters in self._tiers():
-                for (status, reason), count in counters.requests.items():
-                    yield (*labels, str(status), reason), count
+            yield from self._requests()
         elif name == "pool_connections":
             for state, count in self._pool_counts().items():
                 yield (state,), count
@@ -132,9 +142,13 @@ class Measures:
         elif holder.current is not None:
             yield (str(holder.revision), holder.current_hash, holder.source), 1
 
-    def _tiers(self) -> Iterator[tuple[tuple[str, ...], ModelCounters]]:
+    @property
+    def _workload(self) -> str:
         config = self.runtime.config
-        workload = f"{config.workload.namespace}/{config.workload.name}" if config else ""
+        return f"{config.workload.namespace}/{config.workload.name}" if config else ""
+
+    def _tiers(self) -> Iterator[tuple[tuple[str, ...], ModelCounters]]:
+        workload = self._workload
         for model in self.runtime.models.values():
             for tier, counters in zip(TIERS, model.counters, strict=True):
                 if counters.requests:

@@ -20,16 +20,19 @@ from typing import Any
 from claudeops.sidecar.admission import AUXILIARY_CONNECTIONS, Admission
 from claudeops.sidecar.answer import PARKED, Answer, framing_refusal, refusal
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import COUNT_TOKENS, HEAD, MESSAGES, MODELS, Caller
+from claudeops.sidecar.caller import Caller
 from claudeops.sidecar.edit import edited
+from claudeops.sidecar.endpoint import COUNT_TOKENS, MESSAGES, MODELS, POOLS, PROBE
 from claudeops.sidecar.failure import Failure
 from claudeops.sidecar.flight import Flights
+from claudeops.sidecar.group import AUXILIARY
 from claudeops.sidecar.model import PRIMARY
+from claudeops.sidecar.passage import Passage, examine
 from claudeops.sidecar.probe import Probe, wants_probe
 from claudeops.sidecar.recovery import Recovery
 from claudeops.sidecar.relay import Relay
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.settle import settle_answer
+from claudeops.sidecar.settle import count_passage, settle_answer
 from claudeops.sidecar.stage.cache import cache
 from claudeops.sidecar.stage.estimate import estimate
 from claudeops.sidecar.stage.parse import parse
@@ -39,14 +42,17 @@ from claudeops.sidecar.stage.route import give_up_probe, route
 from claudeops.sidecar.stage.session import no_key, session
 from claudeops.sidecar.target import Target, open_pool
 from claudeops.sidecar.usage import Usage
+from claudeops.sidecar.wireformat import UNREADABLE
 from claudeops.wire.dial import Dialer
 from claudeops.wire.http1 import RequestHead
 from claudeops.wire.pool import Pool
 from claudeops.wire.server import ServerConnection, ServerContext
+from claudeops.wire.transit import Transit
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 DROPPED = re.compile(rb"x-api-key|authorization|x-claudeops-.*")
 """Request headers that are read here and never sent on: both kinds of credentials, and what is meant for the proxy."""
+HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
 Stage = Callable[[Call, Runtime], Answer | None]
 
 
@@ -62,10 +68,11 @@ class Pipeline:
         self.admission = Admission(loop, runtime, resume=self._resume, refuse=self.refuse)
         self.recovery = Recovery(loop, runtime, admission=self.admission, walk_again=self.walk_again)
         self.flights = Flights(runtime, walk_again=self.walk_again)
-        self.server = ServerContext(self.handle, framing_refusal, dropped=DROPPED, max_body_bytes=MAX_BODY_BYTES)
+        self.server = ServerContext(self.handle, framing_refusal, handle_head=self.take, dropped=DROPPED, max_body_bytes=MAX_BODY_BYTES)
         self.probes: set[Probe] = set()
         self.dialer = Dialer(loop, runtime.rng)
         self.target: Target | None = None
+        self.host = b""
         self.pool: Pool | None = None
         self.auxiliary: Pool | None = None
         self.routed: tuple[Stage, ...] = (
@@ -87,7 +94,10 @@ class Pipeline:
         self.count_stages: tuple[Stage, ...] = (parse, session, *self.counted)
         self.relayed: tuple[Stage, ...] = (relay_only, self.admission.admit, self.send)
         self.relay_stages: tuple[Stage, ...] = (session, *self.relayed)
+        self.passed: tuple[Stage, ...] = (self.admission.admit, self.pass_on)
+        self.passage_stages: tuple[Stage, ...] = (session, examine, *self.passed)
         self.sending: tuple[Stage, ...] = (self.send,)
+        self.passing: tuple[Stage, ...] = (self.pass_on,)
         runtime.on_change = self._changed
         runtime.on_room = self._room
         self._changed()
@@ -137,11 +147,12 @@ class Pipeline:
 
     def handle(self, head: RequestHead, body: bytes, client: ServerConnection) -> None:
         """A whole request has arrived."""
-        target = self.target
-        host = b"" if target is None else target.host
         caller = head.note
-        if not isinstance(caller, Caller) or caller.host is not host:
-            caller = head.note = Caller(head, host) if target is None else Caller(head, host, prefix=target.prefix, beta=target.beta)
+        if not isinstance(caller, Caller) or caller.host is not self.host:
+            caller = self._read_caller(head)
+        if caller.kind in POOLS:
+            client.transit = passage = Passage(head, client, caller=caller, pipeline=self)
+            return self._walk(passage, self.passage_stages)
         call = Relay(head, body, client, caller=caller, pipeline=self)
         client.transit = call
         kind = caller.kind
@@ -151,18 +162,40 @@ class Pipeline:
             self._walk(call, self.count_stages)
         elif kind == MODELS:
             self._walk(call, self.relay_stages)
-        elif kind == HEAD:
-            client.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        elif kind == PROBE:
+            client.write(HELLO)
             client.finish()
         else:
             self.refuse(call, Answer("no_such_path", f"{head.path.decode('latin-1')} is not a path of the Claude API that is open here"))
+
+    def take(self, head: RequestHead, client: ServerConnection) -> Transit | None:
+        """The head of a request with a body has arrived. What goes to batches and files is not held: it is taken in parts."""
+        caller = self._read_caller(head)
+        if caller.kind not in POOLS:
+            return None
+        passage = Passage(head, client, caller=caller, pipeline=self)
+        client.slow(True)
+        self._walk(passage, self.passage_stages)
+        return passage
+
+    def _read_caller(self, head: RequestHead) -> Caller:
+        target = self.target
+        caller = Caller(head, self.host) if target is None else Caller(head, self.host, prefix=target.prefix, beta=target.beta)
+        head.note = caller
+        return caller
 
     def walk_again(self, call: Call) -> None:
         """From route on, with the client's own body."""
         give_up_probe(call)
         call.walked_at = self.runtime.clock()
         kind = call.caller.kind
-        self._walk(call, self.routed if kind == MESSAGES else self.counted if kind == COUNT_TOKENS else self.relayed)
+        if kind == MESSAGES:
+            stages = self.routed
+        elif kind == COUNT_TOKENS:
+            stages = self.counted
+        else:
+            stages = self.passed if kind in POOLS else self.relayed
+        self._walk(call, stages)
 
     def refuse(self, call: Call, answer: Answer) -> None:
         """End the walk with an answer of our own, and that of those who share the call; but what policy says of it is not about them."""
@@ -170,9 +203,15 @@ class Pipeline:
         call.is_over = True
         give_up_probe(call)
         call.status = answer.status
-        settle_answer(call, self.runtime, self.runtime.clock(), reason=answer.reason)
+        now = self.runtime.clock()
+        if call.caller.kind in POOLS:
+            count_passage(call, now, reason=answer.reason)
+        else:
+            settle_answer(call, self.runtime, now, reason=answer.reason)
         client = call.client
-        client.write(refusal(answer, keep_alive=call.head.keep_alive, request_id=self.new_request_id()))
+        assert isinstance(client, ServerConnection)
+        keep_alive = call.head.keep_alive and not client.is_body_open
+        client.write(refusal(answer, keep_alive=keep_alive, request_id=self.new_request_id()))
         client.finish()
         for follower in followers:
             if answer.reason == "policy":
@@ -202,7 +241,7 @@ class Pipeline:
 
     def _resume(self, call: Call) -> None:
         """Continue behind admission."""
-        self._walk(call, self.sending)
+        self._walk(call, self.passing if call.caller.kind in POOLS else self.sending)
 
     # -- stages of its own
 
@@ -210,12 +249,15 @@ class Pipeline:
         """send: one attempt, on a pooled connection."""
         assert isinstance(call, Relay)
         if runtime.key is None:
-            call.group.limiter.refund(call.estimated_input, call.walked_at, call.is_streamed)
-            self.admission.release(call, call.walked_at)
+            self._give_place_back(call)
             return no_key(runtime)
         pool = self.auxiliary if call.group.is_auxiliary else self.pool
         assert pool is not None
-        body = edited(call.body, call.edits) if call.edits else call.body
+        try:
+            body = edited(call.body, call.edits, call.asked) if call.edits else call.body
+        except UNREADABLE as error:  # in a member that no stage has read
+            self._give_place_back(call)
+            return Answer("bad_request", f"the request body is not JSON: {error}")
         caller = call.caller
         if call.head.method == b"GET":
             call.request = (b"%b%b\r\n" % (caller.head_line, runtime.auth_line), b"")
@@ -231,6 +273,22 @@ class Pipeline:
         call.sent_at = runtime.clock()
         pool.send(call, call.request)
         return None
+
+    def pass_on(self, call: Call, runtime: Runtime) -> Answer | None:
+        """pass_on: the head goes out, the rest follows as it comes."""
+        assert isinstance(call, Passage)
+        if runtime.key is None:
+            call.group.limiter.refund(0.0, call.walked_at, False)
+            self.admission.release(call, call.walked_at)
+            return no_key(runtime)
+        assert self.auxiliary is not None
+        call.begin(self.auxiliary, runtime.auth_line)
+        return None
+
+    def _give_place_back(self, call: Call) -> None:
+        """It was admitted, and will not be sent."""
+        call.group.limiter.refund(call.estimated_input, call.walked_at, call.is_streamed)
+        self.admission.release(call, call.walked_at)
 
     # -- probes
 
@@ -284,12 +342,13 @@ class Pipeline:
         connect_s = runtime.config.resilience.timeouts.connect_s
         if target is not self.target:
             self.target = target
+            self.host = target.host
             for old in (self.pool, self.auxiliary):
                 if old is not None:
                     old.close()
             self.server.memo.clear()
             self.pool = open_pool(target, self.dialer, limit=runtime.connections, connect_timeout_s=connect_s)
-            self.auxiliary = Pool(self.dialer, target.address, limit=AUXILIARY_CONNECTIONS, connect_timeout_s=connect_s)
+            self.auxiliary = Pool(self.dialer, target.address, limit=AUXILIARY_CONNECTIONS * len(AUXILIARY), connect_timeout_s=connect_s)
             self.loop.call_soon(self.pool.warm)
         for pool in (self.pool, self.auxiliary):
             if pool is not None:

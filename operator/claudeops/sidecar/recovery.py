@@ -13,7 +13,7 @@ from claudeops.policy.backoff import retry_wait_s
 from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.admission import Admission
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import MESSAGES, MODELS
+from claudeops.sidecar.endpoint import MESSAGES, MODELS
 from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure
 from claudeops.sidecar.level_headers import are_levels_high
 from claudeops.sidecar.model import ModelRuntime

@@ -7,7 +7,7 @@ Nothing reaches the client before an attempt can no longer be repeated: an error
 from __future__ import annotations
 
 from claudeops.policy.breaker import CLOSED
-from claudeops.sidecar.caller import MODELS
+from claudeops.sidecar.endpoint import MODELS
 from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, Failure, failure_of_answer, failure_of_event
 from claudeops.sidecar.head_lines import EVENT_STREAM, open_head, whole_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels

@@ -29,7 +29,7 @@ from claudeops.policy.slo import SloWindow
 from claudeops.proxyconfig import ProxyConfig
 from claudeops.proxyconfig import Rates as ConfigRates
 from claudeops.sidecar.counters import Window
-from claudeops.sidecar.group import COUNT_TOKENS, OTHER, UNLIMITED, GroupRuntime
+from claudeops.sidecar.group import AUXILIARY, UNLIMITED, GroupRuntime
 from claudeops.sidecar.ledger import UNKNOWN, Used
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.sticky import StickySessions
@@ -290,7 +290,7 @@ class Runtime:
 
     def _baseline(self, name: str) -> Rates | None:
         """Without a controller: the group's own share, and no more than this proxy's part of the workload's maximum."""
-        if self.config is None or name in (COUNT_TOKENS, OTHER):
+        if self.config is None or name in AUXILIARY:
             return None
         limits = self.config.limits
         share = limits.baseline.get(name)

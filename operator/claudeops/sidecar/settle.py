@@ -34,6 +34,15 @@ def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "")
         _observe(call, runtime, counters, now)
 
 
+def count_passage(call: Call, now: float, *, reason: str = "") -> None:
+    """Count an answer to what names no model (or many): by its pool."""
+    counters = call.group.counters
+    key = (call.status, reason)
+    counters.answers[key] = counters.answers.get(key, 0) + 1
+    if reason == "" and call.attempts:
+        counters.duration.trace(now - call.arrived_at, call.answer_head, now)
+
+
 def count_upstream(call: Call, status: int) -> None:
     """Count one answer of the API (0: no connection, 504: timed out here, 529: also inside a 200 stream)."""
     upstream = call.model.counters[call.tier].upstream

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import COUNT_TOKENS
 from claudeops.sidecar.edit import REMOVE
+from claudeops.sidecar.endpoint import COUNT_TOKENS
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, Member, Raw, decode_blocks, decode_list, decode_members, encode
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from claudeops.policy.sampling import Adjustments, Asked
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import COUNT_TOKENS
+from claudeops.sidecar.endpoint import COUNT_TOKENS
 from claudeops.sidecar.model import FALLBACK, ModelRuntime
 from claudeops.sidecar.rules import policy_of
 from claudeops.sidecar.runtime import Runtime

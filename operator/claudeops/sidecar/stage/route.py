@@ -5,7 +5,7 @@ from __future__ import annotations
 from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import MESSAGES
+from claudeops.sidecar.endpoint import MESSAGES
 from claudeops.sidecar.model import FALLBACK, PRIMARY, ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.stage.fit import can_take

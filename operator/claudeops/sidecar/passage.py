@@ -1,0 +1,230 @@
+"""passage: what goes through without being held: batches and files, up as they come, and down as they come.
+
+A body that is sent is gone, so nothing here is ever repeated: a failure is the client's to repeat. Both directions are as slow as their
+slower side; what is in flight is a socket buffer or two. A new batch is inspected on its way: what the API gets of one that is refused
+breaks off before its end, so it never was a batch.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from claudeops.sidecar.answer import Answer
+from claudeops.sidecar.batch_inspector import BatchInspector
+from claudeops.sidecar.call import Call
+from claudeops.sidecar.caller import Caller
+from claudeops.sidecar.endpoint import BODY_MAX_BYTES, NAMES, NEW_BATCH, POOLS
+from claudeops.sidecar.failure import THROTTLED, TIMED_OUT, failure_of_answer
+from claudeops.sidecar.head_lines import passed_head
+from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
+from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.settle import GONE, count_passage, settle_usage
+from claudeops.sidecar.stage.session import refused_key
+from claudeops.wire.http1 import LAST_CHUNK, RequestHead
+from claudeops.wire.pool import Pool
+from claudeops.wire.server import ServerConnection
+from claudeops.wire.upload import begin_upload
+
+if TYPE_CHECKING:
+    from claudeops.sidecar.pipeline import Pipeline
+
+UNAUTHORIZED = 401
+BAD_GATEWAY = 502
+# How long a group pauses for a 429 that does not say.
+PAUSE_S = 1.0
+
+
+class Passage(Call):
+    """One request to batches or files, with its two connections."""
+
+    __slots__ = ("connection", "has_body", "inspector", "is_body_sent", "is_chunked", "moved_at", "pipeline", "received_bytes")
+
+    def __init__(self, head: RequestHead, client: ServerConnection, *, caller: Caller, pipeline: Pipeline) -> None:
+        now = pipeline.runtime.clock()
+        super().__init__(head, b"", client, caller=caller, now=now)
+        self.pipeline = pipeline
+        self.connection = client
+        self.group = pipeline.runtime.group(POOLS[caller.kind], now)
+        self.has_body = client.is_body_open
+        self.inspector: BatchInspector | None = None
+        self.is_body_sent = not self.has_body
+        self.is_chunked = False
+        self.received_bytes = 0
+        self.moved_at = now
+        """When a byte last went either way."""
+
+    # -- stages
+
+    def inspect_head(self, runtime: Runtime) -> Answer | None:
+        """Refuses what is not open, or too large, before a byte of the body is asked for."""
+        assert runtime.config is not None
+        kind, head = self.caller.kind, self.head
+        name = NAMES[kind]
+        if name not in runtime.config.endpoints:
+            path = head.path.decode("latin-1")
+            return Answer("no_such_path", f"{path} is not open here: write endpoints: [{name}] into the workload's spec to open it")
+        if head.length > BODY_MAX_BYTES[kind]:
+            return self._too_large()
+        if kind == NEW_BATCH:
+            if self.caller.coding:
+                return Answer("bad_request", "a batch cannot be compressed: send it plain", code="request_body_encoding_unsupported")
+            self.inspector = BatchInspector(runtime, self.caller.api_version)
+        return None
+
+    def begin(self, pool: Pool, auth_line: bytes) -> None:
+        """Send the head; the body follows as it comes."""
+        self.attempts = 1
+        self.sent_at = self.moved_at = self.pipeline.runtime.clock()
+        lines = self.caller.head_line + auth_line
+        if self.has_body:
+            begin_upload(pool, self, lines, length_bytes=None if self.head.is_chunked else self.head.length)
+        elif self.head.method == b"POST":
+            pool.send(self, (lines + b"content-length: 0\r\n\r\n", b""))
+        else:
+            pool.send(self, (lines + b"\r\n", b""))
+
+    # -- up
+
+    def request_part(self, data: bytes) -> None:
+        if self.upstream is None:
+            return  # answered before it was whole
+        self.moved_at = self.pipeline.runtime.clock()
+        self.received_bytes += len(data)
+        if self.received_bytes > BODY_MAX_BYTES[self.caller.kind]:
+            return self._give_up(self._too_large())
+        if self.inspector is not None:
+            answer = self.inspector.feed(data)
+            if answer is not None:
+                return self._give_up(answer)
+        self.upstream.send_part(data)
+
+    def request_end(self) -> None:
+        if self.upstream is None:
+            return
+        if self.inspector is not None:
+            answer = self.inspector.end()
+            if answer is not None:
+                return self._give_up(answer)
+        self.is_body_sent = True
+        self.upstream.send_end()
+
+    def upstream_slow(self, is_slow: bool) -> None:
+        self.connection.slow(is_slow)
+
+    # -- down
+
+    def response(self, status: int, head: bytes, body: bytes, is_complete: bool) -> None:
+        runtime = self.pipeline.runtime
+        now = self.first_byte_at = self.moved_at = runtime.clock()
+        self.status, self.answer_head = status, head
+        if now >= self.group.read_at + READ_EVERY_S or status == THROTTLED:
+            read_levels(self, runtime, head, now)
+        if status == UNAUTHORIZED:
+            runtime.on_refused()
+            return self._give_up(refused_key(runtime))
+        if status == THROTTLED:
+            self.group.limiter.pause(now + (failure_of_answer(status, head, body).retry_after_s or PAUSE_S))
+        is_last = self.connection.is_body_open or self.head.is_http10
+        lines, self.is_chunked = passed_head(self, head, size_bytes=len(body) if is_complete else None, is_last=is_last)
+        self.has_relayed = True
+        self.client.write_parts(lines, self._framed(body, is_complete))
+        if is_complete:
+            self._end(now)
+
+    def more(self, body: bytes, is_complete: bool) -> None:
+        self.moved_at = self.pipeline.runtime.clock()
+        data = self._framed(body, is_complete)
+        if data:
+            self.client.write(data)
+        if is_complete:
+            self._end(self.moved_at)
+
+    def failed(self, reason: str, *, is_unreachable: bool) -> None:
+        if not self.has_relayed:
+            repeat = "; nothing was repeated: send it again" if self.has_body else ""
+            return self._give_up(Answer("upstream", reason + repeat))
+        now = self.pipeline.runtime.clock()
+        self.is_over = True
+        self.status = BAD_GATEWAY
+        self._release(now)
+        count_passage(self, now)
+        self.client.abort()
+
+    # -- from the client and the sweep
+
+    def client_gone(self) -> None:
+        self.is_over = True
+        self.status = GONE
+        now = self.pipeline.runtime.clock()
+        self.pipeline.forget(self)
+        self._drop()
+        self._release(now)
+        count_passage(self, now)
+
+    def client_slow(self, is_slow: bool) -> None:
+        if self.upstream is not None:
+            self.upstream.slow(is_slow)
+
+    def check(self) -> None:
+        config = self.pipeline.runtime.config
+        if not self.is_admitted or config is None:
+            return
+        now = self.pipeline.runtime.clock()
+        timeouts = config.resilience.timeouts
+        if self.upstream is not None and self.upstream.is_held:
+            self.moved_at = now  # the client reads slowly, so we do too
+            return
+        is_waiting = self.is_body_sent and not self.has_relayed
+        if now - self.moved_at > (timeouts.first_byte_s if is_waiting else timeouts.stream_idle_s):
+            if self.has_relayed:
+                self._drop()
+                self.failed("", is_unreachable=False)
+            else:
+                what = "did not begin to answer" if is_waiting else "did not take the body"
+                self._give_up(Answer("upstream", f"the upstream {what} in time", status=TIMED_OUT))
+
+    # -- ends
+
+    def _end(self, now: float) -> None:
+        self._release(now)
+        count_passage(self, now)
+        self.is_over = True
+        self.client.finish()
+
+    def _give_up(self, answer: Answer) -> None:
+        """Before the client has had anything."""
+        self._drop()
+        self._release(self.pipeline.runtime.clock())
+        self.pipeline.refuse(self, answer)
+
+    def _drop(self) -> None:
+        carrier, self.upstream = self.upstream, None
+        if carrier is not None:
+            carrier.abandon()
+
+    def _release(self, now: float) -> None:
+        if not self.is_admitted:
+            return
+        if self.first_byte_at:
+            settle_usage(self, self.pipeline.runtime, now)
+        else:
+            self.group.limiter.refund(0.0, now, False)
+        self.pipeline.admission.release(self, now)
+
+    # -- parts
+
+    def _framed(self, body: bytes, is_complete: bool) -> bytes:
+        if not self.is_chunked:
+            return body
+        data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
+        return data + LAST_CHUNK if is_complete else data
+
+    def _too_large(self) -> Answer:
+        limit = BODY_MAX_BYTES[self.caller.kind] // 1_048_576
+        return Answer("too_large", f"the request body is larger than {limit} MB")
+
+
+def examine(call: Call, runtime: Runtime) -> Answer | None:
+    """examine: is this endpoint open, and may the body be so large?"""
+    assert isinstance(call, Passage)
+    return call.inspect_head(runtime)
