@@ -49,7 +49,11 @@ class Flights:
         if runtime.config.single_flight == "Off" or call.is_streamed or not call.caller.may_share:
             call.fingerprint = b""
             return None
-        call.fingerprint = fingerprint(call.head, edited(call.body, call.edits, call.asked) if call.edits else call.body)
+        try:
+            body = edited(call.body, call.edits, call.asked) if call.edits else call.body
+        except UNREADABLE as error:  # in a member that no stage has read
+            return Answer("bad_request", f"the request body is not JSON: {error}")
+        call.fingerprint = fingerprint(call.head, body)
         return None
 
     def join(self, call: Call, runtime: Runtime) -> Answer | None:
