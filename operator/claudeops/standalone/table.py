@@ -11,14 +11,14 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from claudeops.exchange import DIMENSIONS
 from claudeops.fleet.views import GroupRates, GroupView, QuotaView
 from claudeops.standalone.local_fleet import Site
 from claudeops.standalone.output import conditions, is_news, urls
 
 WORKLOADS: Final = ("WORKLOAD", "BASE URL", "READY", "MODEL", "REQ/MIN", "GRANT/MIN", "RUNNING", "QUEUED", "429/MIN", "P95", "")
-LIMITS: Final = ("QUOTA", "LIMIT", "DECLARED/MIN", "CAPACITY/MIN", "GRANTED/MIN", "USED/MIN", "FULL")
+LIMITS: Final = ("QUOTA", "GROUP", "REQUESTS/MIN", "INPUT TOKENS/MIN", "OUTPUT TOKENS/MIN")
 _STYLES: Final = {"warning": "yellow", "invalid": "red", "reloaded": "green"}
-_WORDS: Final = {"requests": "requests", "inputTokens": "input tokens", "outputTokens": "output tokens"}
 
 
 class TableOutput:
@@ -67,25 +67,18 @@ def workload_table(sites: Sequence[Site]) -> Table:
 
 
 def limit_table(quotas: Mapping[str, QuotaView]) -> Table:
-    """One row for each limit that is in use."""
+    """One row for each model group in use: what is used of what there is, and how full the API says its bucket is."""
     table = Table(*LIMITS, box=None, header_style="dim", padding=(0, 2, 0, 0))
     for name, quota in quotas.items():
-        for group in quota.groups:
-            table.add_row(name, *_limit_cells(group))
+        for group in dict.fromkeys(view.group for view in quota.groups):
+            cells = {view.dimension: _used(view) for view in quota.groups if view.group == group}
+            table.add_row(name, group, *(cells.get(dimension, "") for dimension in DIMENSIONS))
     return table
 
 
-def _limit_cells(group: GroupView) -> tuple[str, ...]:
-    level = "" if group.level is None else f"{100 * group.level:.0f} %"
-    declared = "" if group.declared is None else f"{group.declared:.0f}"
-    return (
-        f"{group.group} {_WORDS[group.dimension]}",
-        declared,
-        f"{group.capacity:.0f}",
-        f"{group.granted:.0f}",
-        f"{group.used:.0f}",
-        level,
-    )
+def _used(view: GroupView) -> str:
+    level = "" if view.level is None else f", {100 * view.level:.0f} % left"
+    return f"{view.used:.0f} of {view.capacity:.0f}{level}"
 
 
 def _ready(site: Site) -> Text:
