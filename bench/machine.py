@@ -59,9 +59,10 @@ def running(
     log: pathlib.Path,
     environment: Mapping[str, str] = MappingProxyType({}),
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A process with the image's environment and what is given besides, on the given cores; ended, and waited for, at the end."""
+    """A process with the image's environment and what is given besides ("" unsets), on the given cores; ended, and waited for."""
     bytecode = {"PYTHONPYCACHEPREFIX": str(CACHE / "pycache"), "PYTHONDONTWRITEBYTECODE": "", "PYTHONPATH": str(ROOT / "operator")}
-    environment = {**os.environ, **IMAGE_ENVIRONMENT, **bytecode, **environment}
+    merged = {**os.environ, **IMAGE_ENVIRONMENT, **bytecode, **environment}
+    environment = {name: value for name, value in merged.items() if value}
     with log.open("wb") as output:
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment)
         try:
