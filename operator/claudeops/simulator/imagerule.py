@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from claudeops.catalogue import Model
 from claudeops.simulator.message import Block, CountRequest
-from claudeops.simulator.picture import Size, size_of
+from claudeops.simulator.picture import Size, image_size, images, page_count
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 MAX_BASE64_BYTES = 10 * 1024 * 1024
@@ -17,13 +15,17 @@ MAX_SIDE_OF_MANY_PX = 2000
 MAX_IMAGES = 600
 MAX_IMAGES_SMALL_CONTEXT = 100
 SMALL_CONTEXT_TOKENS = 200_000
+MAX_PAGES = 600
+MAX_PAGES_SMALL_CONTEXT = 100
+LARGE_CONTEXT_TOKENS = 1_000_000
 
 
 def image_violation(request: CountRequest, model: Model) -> str | None:
     """The message of the 400 for the images of a request. Earlier turns and tool results count too."""
+    pages = _page_violation(request, model)
     found = list(images(request))
-    if not found:
-        return None
+    if pages is not None or not found:
+        return pages
     most = MAX_IMAGES_SMALL_CONTEXT if model.context_tokens <= SMALL_CONTEXT_TOKENS else MAX_IMAGES
     if len(found) > most:
         return f"messages: at most {most} images are supported in one request for this model. Found {len(found)}."
@@ -31,20 +33,15 @@ def image_violation(request: CountRequest, model: Model) -> str | None:
     return next((message for path, block in found if (message := _wrong(path, block, longest)) is not None), None)
 
 
-def images(request: CountRequest) -> Iterator[tuple[str, Block]]:
-    """Every image block with its path, those inside tool results included."""
-    for number, turn in enumerate(request.messages):
-        if isinstance(turn.content, list):
-            yield from _images_in(turn.content, f"messages.{number}.content")
-
-
-def _images_in(blocks: list[Block], path: str) -> Iterator[tuple[str, Block]]:
-    for place, block in enumerate(blocks):
-        if block.get("type") == "image":
-            yield f"{path}.{place}", block
-        elif block.get("type") == "tool_result" and isinstance(block.get("content"), list):
-            inner = [found for found in block["content"] if isinstance(found, dict)]
-            yield from _images_in(inner, f"{path}.{place}.content")
+def _page_violation(request: CountRequest, model: Model) -> str | None:
+    """The pages of all PDFs of the request together."""
+    sources = [block.get("source") for turn in request.messages if isinstance(turn.content, list) for block in turn.content]
+    papers = [source for source in sources if isinstance(source, dict) and source.get("media_type") == "application/pdf"]
+    if not papers:
+        return None
+    most = MAX_PAGES if model.context_tokens >= LARGE_CONTEXT_TOKENS else MAX_PAGES_SMALL_CONTEXT
+    found = sum(page_count(source) for source in papers)
+    return None if found <= most else f"A maximum of {most} PDF pages may be provided. Found {found}."
 
 
 def _wrong(path: str, block: Block, longest_px: int) -> str | None:
@@ -60,7 +57,7 @@ def _wrong(path: str, block: Block, longest_px: int) -> str | None:
         return f"{path}.image.source.base64.data: Field required"
     if len(data) > MAX_BASE64_BYTES:
         return f"{path}.image.source.base64: image exceeds 10 MB maximum: {len(data)} bytes > {MAX_BASE64_BYTES} bytes"
-    return _too_large(path, size_of(data), longest_px)
+    return _too_large(path, image_size(source), longest_px)
 
 
 def _too_large(path: str, size: Size | None, longest_px: int) -> str | None:

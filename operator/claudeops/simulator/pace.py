@@ -13,10 +13,10 @@ from claudeops.simulator.config import SimulatorConfig
 LINE_TTFT_S = {"haiku": 0.4, "sonnet": 0.8, "opus": 1.1, "fable": 1.4, "mythos": 1.6}
 """Median time to first token. Plausible, not measured."""
 LINE_TOKENS_PER_S = {"haiku": 110.0, "sonnet": 60.0, "opus": 45.0, "fable": 40.0, "mythos": 35.0}
-"""Mean speed of one answer, tokens a second."""
+"""Median speed of one answer, tokens a second."""
 TTFT_SIGMA = 0.2
-SPEED_SPREAD = 0.25
-"""An answer's speed is uniform within this share of the line's mean."""
+SPEED_SIGMA = 0.15
+"""Both are log-normal around the line's median. Plausible, not measured."""
 
 
 class Pace(msgspec.Struct, frozen=True):
@@ -41,6 +41,6 @@ class Dice:
         ttft_s = LINE_TTFT_S[model.line] if config.ttft_s is None else config.ttft_s
         per_s = LINE_TOKENS_PER_S[model.line] if config.tokens_per_s is None else config.tokens_per_s
         length = max(1, round(dice.lognormvariate(self._mu, config.output_sigma)))
-        spread = dice.uniform(1 - SPEED_SPREAD, 1 + SPEED_SPREAD)
+        spread = dice.lognormvariate(0, SPEED_SIGMA)
         jitter = dice.lognormvariate(0, TTFT_SIGMA)
         return Pace(ttft_s * jitter / config.speed, per_s * spread * config.speed, length)

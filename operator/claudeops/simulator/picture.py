@@ -5,20 +5,16 @@ from __future__ import annotations
 import base64
 import binascii
 import math
+import re
 import struct
+from collections.abc import Iterator
 from functools import lru_cache
+from typing import Any
 
 import msgspec
 
 from claudeops.catalogue import Model, load_catalogue
-
-PATCH_PX = 28
-"""One token is a square of this many pixels."""
-UNKNOWN_TOKENS = 1296
-"""What an image counts whose dimensions cannot be read: that of 1000 x 1000 pixels."""
-_HEAD_CHARACTERS = 8 * 1024
-_WHOLE_CHARACTERS = 2 * 1024 * 1024
-_JPEG_FRAMES = frozenset((*range(0xC0, 0xD0),)) - {0xC4, 0xC8, 0xCC}
+from claudeops.simulator.message import Block, CountRequest
 
 
 class Size(msgspec.Struct, frozen=True):
@@ -26,6 +22,21 @@ class Size(msgspec.Struct, frozen=True):
 
     width: int
     height: int
+
+
+PATCH_PX = 28
+"""One token is a square of this many pixels."""
+UNKNOWN_TOKENS = 1296
+"""What an image counts whose dimensions cannot be read: that of 1000 x 1000 pixels."""
+PAGE_TEXT_TOKENS = 2000
+"""Of one page of a PDF; the documentation says 1,500 to 3,000."""
+PAGE_SIZE = Size(1275, 1650)
+STORED = "_stored"
+"""The member of a block's source that holds the beginning of an uploaded file, in base64, once the file was found."""
+_PAGE = re.compile(rb"/Type\s*/Page\b")
+_HEAD_CHARACTERS = 8 * 1024
+_WHOLE_CHARACTERS = 2 * 1024 * 1024
+_JPEG_FRAMES = frozenset((*range(0xC0, 0xD0),)) - {0xC4, 0xC8, 0xCC}
 
 
 def image_tokens(size: Size | None, model: Model) -> int:
@@ -71,7 +82,47 @@ def _patches(size: Size) -> int:
     return math.ceil(size.width / PATCH_PX) * math.ceil(size.height / PATCH_PX)
 
 
-def size_of(data: str) -> Size | None:
+def images(request: CountRequest) -> Iterator[tuple[str, Block]]:
+    """Every image block with its path, those inside tool results included."""
+    for number, turn in enumerate(request.messages):
+        if isinstance(turn.content, list):
+            yield from _images_in(turn.content, f"messages.{number}.content")
+
+
+def _images_in(blocks: list[Block], path: str) -> Iterator[tuple[str, Block]]:
+    for place, block in enumerate(blocks):
+        if block.get("type") == "image":
+            yield f"{path}.{place}", block
+        elif block.get("type") == "tool_result" and isinstance(block.get("content"), list):
+            inner = [found for found in block["content"] if isinstance(found, dict)]
+            yield from _images_in(inner, f"{path}.{place}.content")
+
+
+def image_size(source: Any) -> Size | None:
+    """The dimensions of an image block's source; None for what is not base64 or cannot be read, and for what is fetched by URL."""
+    if not isinstance(source, dict):
+        return None
+    data = source.get("data") if source.get("type") == "base64" else source.get(STORED)
+    return _size_of(data) if isinstance(data, str) else None
+
+
+def page_count(source: Block) -> int:
+    """Pages of a PDF in base64, at least 1; of anything else 1."""
+    data = source.get("data") if source.get("type") == "base64" else source.get(STORED)
+    if not isinstance(data, str):
+        return 1
+    try:
+        return max(1, len(_PAGE.findall(base64.b64decode(data))))
+    except (ValueError, binascii.Error):
+        return 1
+
+
+def page_tokens(model: Model) -> int:
+    """What a page of a PDF counts: its text, and its picture at 150 dots an inch."""
+    return PAGE_TEXT_TOKENS + image_tokens(PAGE_SIZE, model)
+
+
+def _size_of(data: str) -> Size | None:
     """The dimensions that a base64 image says of itself: PNG, JPEG, GIF or WebP; None when its header cannot be read."""
     for characters in (_HEAD_CHARACTERS, _WHOLE_CHARACTERS):
         try:

@@ -6,7 +6,7 @@ from claudeops.catalogue import load_catalogue
 from claudeops.simulator.call import Call
 from claudeops.simulator.config import Account
 from claudeops.simulator.legality import violation
-from claudeops.simulator.message import MalformedBody, decode_count, decode_message
+from claudeops.simulator.message import MalformedBody, MessageRequest, decode_count, decode_message
 from claudeops.simulator.modelinfo import is_retired
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse, Lookup
@@ -97,7 +97,7 @@ def count_input(call: Call, world: World) -> Problem | None:
     """Input tokens, and which of them the prompt cache has."""
     assert call.message is not None and call.model is not None and call.account is not None
     message, model = call.message, call.model
-    if has_breakpoints(message):
+    if isinstance(message, MessageRequest) and has_breakpoints(message):
         found = positions(message, model, message.speed or "standard")
         call.lookup = world.cache.look_up(call.account.workspace_id, found, model.min_cacheable_tokens, call.started_s)
     else:

@@ -160,6 +160,42 @@ def test_a_breakpoint_itself_does_not_change_the_prefix() -> None:
     assert not has_breakpoints(request(system="rules"))
 
 
+def test_web_search_and_citations_leave_the_tools_alone() -> None:
+    def sections(*tools: dict[str, str], citations: bool = False) -> list[bytes]:
+        document = {"type": "document", "source": {"type": "text", "data": "x"}, "citations": {"enabled": citations}}
+        made = request(system="rules", tools=list(tools), messages=[{"role": "user", "content": [document]}])
+        return digests(made)[-3:]
+
+    look, search = {"name": "look"}, {"name": "web_search", "type": "web_search_20260209"}
+    plain, searching, citing = sections(look), sections(search, look), sections(look, citations=True)
+    assert plain[1] not in (searching[1], citing[1])
+    assert plain[0] == searching[0] == citing[0]
+
+
+def test_an_image_anywhere_invalidates_the_messages() -> None:
+    image = {"type": "image", "source": {"type": "url", "url": "https://example.com/x.png"}}
+    turns: list[dict[str, Any]] = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hello"}]
+    before = digests(request(system="rules", messages=[*turns, {"role": "user", "content": "more"}]))
+    after = digests(request(system="rules", messages=[*turns, {"role": "user", "content": [image]}]))
+    assert (before[0] == after[0], before[1] == after[1]) == (True, False)
+
+
+def test_old_models_forget_the_thinking_of_earlier_questions() -> None:
+    thought = [{"type": "thinking", "thinking": "t" * 400, "signature": "s"}, {"type": "text", "text": "hello"}]
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": thought}]
+    asked = request(messages=[*turns, {"role": "user", "content": "more"}])
+    answered = request(messages=[*turns, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t", "content": "x"}]}])
+    old, new = model("claude-haiku-4-5"), model("claude-sonnet-4-6")
+    assert [len(positions(made, old, "standard")) for made in (asked, answered)] == [3, 4]
+    assert [len(positions(made, new, "standard")) for made in (asked, answered)] == [4, 4]
+
+
+def test_automatic_caching_walks_back_from_what_cannot_be_marked() -> None:
+    turns = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": [{"type": "thinking", "thinking": "t", "signature": "s"}]}]
+    made = request(messages=turns, cache_control={"type": "ephemeral"})
+    assert [position.ttl for position in positions(made, model("claude-sonnet-4-6"), "standard")] == ["5m", None]
+
+
 def test_automatic_caching_marks_the_last_block() -> None:
     made = request(system="rules", cache_control={"type": "ephemeral", "ttl": "1h"})
     assert made.cache_control == CacheControl("ephemeral", "1h")
@@ -171,7 +207,8 @@ def test_automatic_caching_marks_the_last_block() -> None:
     [
         ({"system": "other"}, [True, False, False]),
         ({"speed": "fast"}, [True, False, False]),
-        ({"thinking": {"type": "adaptive"}}, [True, True, False]),
+        ({"thinking": {"type": "between_tools"}}, [True, True, False]),
+        ({"thinking": {"type": "adaptive"}, "output_config": {"effort": "high"}, "tool_choice": {"type": "auto"}}, [True, True, True]),
         ({"output_config": {"effort": "low"}}, [True, True, False]),
         ({"tool_choice": {"type": "none"}}, [True, True, False]),
         ({"max_tokens": 99, "metadata": {"user_id": "x"}, "stream": True}, [True, True, True]),
