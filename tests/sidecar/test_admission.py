@@ -138,6 +138,18 @@ def test_the_pools_size_bounds_what_runs_at_once_and_follows_the_assignment() ->
     run(test)
 
 
+def test_who_waits_for_a_connection_waits_as_long_as_answers_take_and_is_not_refused_for_less() -> None:
+    async def test() -> None:
+        limits = Limits(queue=Queue(max_wait_s=5.0))
+        async with simulator(speed=2000.0) as api, proxy(config(api.url, limits=limits)) as rig:
+            rig.runtime.connections = 2
+            for _ in range(40):
+                assert (await rig.call(ask())).status == 200
+            assert {(await reply).status for reply in [asyncio.ensure_future(rig.call(ask())) for _ in range(40)]} == {200}
+
+    run(test)
+
+
 def test_interactive_requests_go_before_background_ones() -> None:
     async def test() -> None:
         async with simulator(speed=1.0, ttft_s=0.05, tokens_per_s=5000.0) as api, proxy(config(api.url, limits=limits())) as rig:

@@ -18,6 +18,7 @@ from claudeops.sidecar.runtime import Runtime
 
 AUXILIARY_CONNECTIONS = 8
 """Of each auxiliary pool."""
+LEARNED = 50
 WAKE_MIN_S = 0.001
 WAKE_MAX_S = 0.25
 """A wait that hangs on running streams is an estimate: look again this often, besides at every end of a request."""
@@ -37,6 +38,7 @@ class Admission:
         self.refuse = refuse
         self.timers: dict[str, TimerHandle] = {}
         self.latency = Mean(5.0)
+        """Seconds that a place is taken: learned at first, then only while somebody waits, when it is asked for."""
 
     # -- the stage
 
@@ -62,6 +64,8 @@ class Admission:
         group.in_flight -= 1
         if not group.is_auxiliary:
             self.runtime.in_flight -= 1
+            if group.queue.waiting or self.latency.samples < LEARNED:
+                self.latency.learn(now - call.admitted_at)
         for waiting in self.runtime.groups.values():
             if waiting.queue.waiting:
                 self.loop.call_soon(self._pump_if_waiting, waiting)
