@@ -166,13 +166,13 @@ def test_a_slow_client_holds_back_its_own_stream_only() -> None:
 
             api.on_room = fill
             fill()
-            await until(lambda: rig.pipeline.server.connections.copy().pop().transit.upstream.is_held)  # type: ignore[union-attr]
-            stopped_at = len(sent)
-            assert stopped_at < 1_200
+            (stream,) = pool_of(rig).connections[0].streams.values()
+            await until(lambda: stream.is_held and exchange.room < len(event))
             api.handle = whole
             assert (await rig.call(ask())).status == 200
             assert len(api.connections) == 1
-            assert len(sent) == stopped_at
+            assert stream.is_held
+            assert len(sent) < 1_200
             incoming.resume_reading()
             await until(lambda: len(sent) == 1_200, within_s=20)
             exchange.data(STOP, is_last=True)

@@ -7,6 +7,7 @@ import socket
 import ssl
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from random import Random
 from typing import Any, Final
@@ -63,14 +64,14 @@ class Dialer:
 
     async def _connect(self, protocol: Callable[[], Any], address: Address) -> tuple[Any, Any]:
         sock = await race(self.loop, await self.resolver.resolve(*(address.proxy or (address.host, address.port))))
-        try:
+        with ExitStack() as cleanup:
+            cleanup.callback(sock.close)
             if address.proxy is not None:
                 await open_tunnel(self.loop, sock, address.host, address.port)
             name = None if address.tls is None else address.host
-            return await self.loop.create_connection(protocol, sock=sock, ssl=address.tls, server_hostname=name)
-        except BaseException:
-            sock.close()
-            raise
+            connection = await self.loop.create_connection(protocol, sock=sock, ssl=address.tls, server_hostname=name)
+            cleanup.pop_all()
+        return connection
 
 
 async def race(loop: AbstractEventLoop, addresses: Sequence[SocketAddress]) -> socket.socket:
@@ -102,16 +103,15 @@ async def race(loop: AbstractEventLoop, addresses: Sequence[SocketAddress]) -> s
 
 async def _connect_socket(loop: AbstractEventLoop, address: SocketAddress) -> socket.socket:
     sock = socket.socket(address.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    try:
+    with ExitStack() as cleanup:
+        cleanup.callback(sock.close)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_IDLE_S)
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
         await loop.sock_connect(sock, address.sockaddr)
-    except BaseException:
-        sock.close()
-        raise
+        cleanup.pop_all()
     return sock
 
 

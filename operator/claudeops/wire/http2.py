@@ -173,14 +173,17 @@ class Http2Connection:
 
     def _take(self, event: Event) -> None:
         """Note what one event brings; nobody is told before the whole read has been looked at."""
-        number = getattr(event, "stream_id", None)
-        stream = None if number is None else self.streams.get(number)
         if isinstance(event, DataReceived):
             self.consumed += event.flow_controlled_length
         elif isinstance(event, RemoteSettingsChanged) and not self.ready.done():
             self.ready.set_result(None)
-        if stream is None:
-            return
+        stream = self.streams.get(getattr(event, "stream_id", 0))
+        if stream is not None and self._note(stream, event) and not stream.is_touched:
+            stream.is_touched = True
+            self.touched.append(stream)
+
+    def _note(self, stream: Http2Stream, event: Event) -> bool:
+        """Does the event bring something for this stream's request?"""
         if isinstance(event, DataReceived):
             stream.parts.append(event.data)
             stream.owed += event.flow_controlled_length
@@ -191,10 +194,8 @@ class Http2Connection:
         elif isinstance(event, StreamReset):
             stream.failure = event.error_code
         else:
-            return
-        if not stream.is_touched:
-            stream.is_touched = True
-            self.touched.append(stream)
+            return False
+        return True
 
     def _deliver(self) -> None:
         touched, self.touched = self.touched, []
