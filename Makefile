@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 CONTEXT ?=
 ARGS ?=
 
-.PHONY: help setup demo test unit lint cluster cluster-down images crds bench completion clean
+.PHONY: help setup demo test test-compiled unit lint cluster cluster-down images crds bench bench-peers profile completion clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ demo: $(STAMP) ## the main job, end to end (CONTEXT=name: on your own cluster; A
 
 test: $(STAMP) ## all tests: lint, unit, sidecar, simulator with real SDKs, real Kubernetes node
 	@$(PY) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+
+test-compiled: $(STAMP) ## the tests of the proxy on its compiled form, which the image ships
+	@$(PY) -m tools.compile tests/sidecar -q -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
 
 unit: $(STAMP) ## only the tests without I/O (seconds)
 	@$(PY) -m pytest tests/unit $(ARGS)
@@ -53,7 +56,13 @@ crds: $(STAMP) ## regenerate crds/ from the models
 	@$(PY) -m claudeops.api.generate crds
 
 bench: $(STAMP) ## the measured figures of bench/README.md
-	@$(PY) -m bench
+	@$(PY) -m bench $(ARGS)
+
+bench-peers: $(STAMP) ## the same load on LiteLLM and Portkey
+	@$(PY) -m bench.peers $(ARGS)
+
+profile: $(STAMP) ## where the microseconds of a request go, stage by stage
+	@$(PY) -m bench.stages --profile $(ARGS)
 
 completion: ## print the line that switches on shell completion
 	@echo 'eval "$$($(CURDIR)/$(VENV)/bin/register-python-argcomplete claudeops)"'
