@@ -18,6 +18,7 @@ from msgspec import Meta
 from claudeops.errors import InvalidResource
 
 SCHEMA_VERSION: Final = 1
+SESSION_HEADER: Final = "x-claudeops-session"
 
 Name = Annotated[str, Meta(min_length=1, max_length=253)]
 Seconds = Annotated[float, Meta(ge=0, le=86_400)]
@@ -213,6 +214,7 @@ class ProxyConfig(Document, frozen=True, kw_only=True):
     prompt_cache: PromptCacheMode = "Client"
     single_flight: SingleFlight = "Off"
     endpoints: Annotated[tuple[Endpoint, ...], Meta(max_length=2)] = ()
+    session_header: Annotated[str, Meta(pattern="^[-_a-z0-9]{1,64}$")] = SESSION_HEADER
     connections: Connections = Connections()
     objectives: tuple[Objective, ...] = ()
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
 from tests.sidecar.recorder import events, message, recorder, stream, whole
-from tests.sidecar.rig import KEY, PRIMARY, ask, config, proxy, run
+from tests.sidecar.rig import FALLBACK, KEY, PRIMARY, ask, config, proxy, run
 
+from claudeops.exchange import Assignment, Flip
 from claudeops.proxyconfig import ModelChoice
 
 
@@ -84,5 +86,29 @@ def test_the_percentage_of_the_context_is_the_apis_count_where_it_is_there_in_ti
             refused = await rig.call(ask("word " * 100_000, metadata={"user_id": "u"}))
             assert (refused.status, refused.reason) == (400, None)
             assert 5 <= int(refused.headers["x-claudeops-context-percent"]) <= 30
+
+    run(test)
+
+
+def test_a_session_is_named_by_the_applications_own_header_which_stays_behind() -> None:
+    async def test() -> None:
+        model = ModelChoice(name=PRIMARY, fallbacks=(FALLBACK,))
+        async with recorder(lambda body: whole(message())) as api, proxy(config(api.url, model=model)) as rig:
+            rig.assign(Assignment(epoch=1, version=1, flips=[Flip(model=PRIMARY)]))
+            client = await rig.connect()
+            ours, theirs = {"x-claudeops-session": "s1"}, {"X-Chat-Id": "s2"}
+            for revision, own_name, headers, session in (
+                (2, "", ours | theirs, b"s1"),
+                (3, "x-chat-id", theirs, b"s2"),
+                (4, "x-chat-id", ours | theirs, b"s1"),
+                (5, "", theirs, b"u"),
+            ):
+                parts = {"session_header": own_name} if own_name else {}
+                rig.apply(config(api.url, revision=revision, model=model, **parts))
+                rig.runtime.sticky.entries.clear()
+                await client.send(json.dumps(ask(metadata={"user_id": "u"})).encode(), headers=headers)
+                assert (await client.read()).status == 200
+                assert list(rig.runtime.sticky.entries) == [session]
+                assert ("x-chat-id" in lines(api.seen[-1][0])) == (not own_name)
 
     run(test)

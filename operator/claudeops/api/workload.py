@@ -234,6 +234,14 @@ class Cache(Part):
     """Identical: identical non-streaming requests that are under way at the same time share one call. Default Off."""
 
 
+class Session(Part):
+    """How requests that belong together are known."""
+
+    header: Annotated[str, Field(min_length=1, max_length=64, pattern="^[-_A-Za-z0-9]+$")] = code_default("x-claudeops-session")
+    """A request header of the application's own that names the session; it stays behind in the proxy. Default x-claudeops-session,
+    which is read beside any other; a request without either is known by its metadata.user_id."""
+
+
 class Connections(Part):
     """Bounds of one proxy's connection pool to the API, in requests at once."""
 
@@ -338,6 +346,8 @@ class WorkloadSpec(Part):
         tuple[Literal["Batches", "Files"], ...], Field(max_length=2, json_schema_extra={"uniqueItems": True})
     ] = code_default(())
     """Endpoints of the API that are opened besides messages, count_tokens and models."""
+    session: Session = code_default(Session())
+    """What makes a session: they take turns in the queue, and each stays on the fallback that has served it."""
     connections: Connections = code_default(Connections())
     """Connection pool to the API, per proxy."""
     replicas: Annotated[int, Field(ge=0, le=10_000)] = 1

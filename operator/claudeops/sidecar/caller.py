@@ -11,8 +11,7 @@ from claudeops.sidecar.tokenformat import merge_beta
 from claudeops.wire.http1 import RequestHead
 
 PRIORITIES = {b"interactive": 0, b"background": 1}
-
-
+SESSION = b"x-claudeops-session"
 _CODING_LINE = re.compile(rb"^content-encoding[ \t]*:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 
 
@@ -25,26 +24,27 @@ class Caller:
 
     __slots__ = ("api_version", "coding", "head_line", "host", "kind", "may_share", "priority", "session", "timeout_s")
 
-    def __init__(self, head: RequestHead, host: bytes, *, prefix: bytes = b"", beta: bytes = b"") -> None:
+    def __init__(self, head: RequestHead, host: bytes, *, prefix: bytes = b"", beta: bytes = b"", session_header: bytes = SESSION) -> None:
         values = head.values
         self.host = host
         self.kind = kind_of(head.method, head.path)
-        self.session = values.get(b"x-claudeops-session", b"")
+        self.session = values.get(SESSION) or values.get(session_header, b"")
         self.priority = PRIORITIES.get(values.get(b"x-claudeops-priority", b"interactive").lower(), 0)
         self.may_share = values.get(b"x-claudeops-coalesce", b"1") != b"0"
         self.timeout_s = _seconds(values.get(b"x-stainless-timeout", b""))
         version = values.get(b"anthropic-version")
         self.api_version = None if version is None else version.decode("latin-1")
         self.coding = coding_of(values.get(b"content-encoding", b""))
-        is_read = self.kind in (MESSAGES, COUNT_TOKENS)
+        forward = _CODING_LINE.sub(b"", head.forward) if self.kind in (MESSAGES, COUNT_TOKENS) else head.forward
+        if session_header != SESSION and session_header in values:
+            forward = re.sub(rb"(?im)^%b[ \t]*:[^\r\n]*\r\n" % re.escape(session_header), b"", forward)
         self.head_line = b"%b %b%b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%b" % (
             head.method,
             prefix,
             head.target,
             host,
-            _CODING_LINE.sub(b"", head.forward) if is_read else head.forward,
+            forward,
         )
-
         if beta:
             self.head_line = merge_beta(self.head_line, beta)
 

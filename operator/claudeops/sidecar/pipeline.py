@@ -20,7 +20,7 @@ from typing import Any
 from claudeops.sidecar.admission import AUXILIARY_CONNECTIONS, Admission
 from claudeops.sidecar.answer import PARKED, Answer, framing_refusal, refusal
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.caller import Caller
+from claudeops.sidecar.caller import SESSION, Caller
 from claudeops.sidecar.edit import edited
 from claudeops.sidecar.endpoint import COUNT_TOKENS, MESSAGES, MODELS, POOLS, PROBE
 from claudeops.sidecar.failure import Failure
@@ -73,6 +73,7 @@ class Pipeline:
         self.dialer = Dialer(loop, runtime.rng)
         self.target: Target | None = None
         self.host = b""
+        self.session_header = SESSION
         self.pool: Pool | None = None
         self.auxiliary: Pool | None = None
         self.routed: tuple[Stage, ...] = (
@@ -180,7 +181,10 @@ class Pipeline:
 
     def _read_caller(self, head: RequestHead) -> Caller:
         target = self.target
-        caller = Caller(head, self.host) if target is None else Caller(head, self.host, prefix=target.prefix, beta=target.beta)
+        if target is None:
+            caller = Caller(head, self.host)
+        else:
+            caller = Caller(head, self.host, prefix=target.prefix, beta=target.beta, session_header=self.session_header)
         head.note = caller
         return caller
 
@@ -340,6 +344,10 @@ class Pipeline:
         if runtime.config is None or target is None:
             return
         connect_s = runtime.config.resilience.timeouts.connect_s
+        session_header = runtime.config.session_header.encode()
+        if session_header != self.session_header:
+            self.session_header = session_header
+            self.host = bytes(bytearray(target.host))  # another object: what was derived from heads before is derived anew
         if target is not self.target:
             self.target = target
             self.host = target.host

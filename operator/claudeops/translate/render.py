@@ -12,6 +12,7 @@ from claudeops.api.workload import WorkloadSpec
 from claudeops.catalogue import load_catalogue
 from claudeops.errors import InvalidResource
 from claudeops.proxyconfig import (
+    SESSION_HEADER,
     Bounds,
     ControllerAddress,
     EffortBounds,
@@ -65,10 +66,17 @@ def render_proxy_config(
         prompt_cache=spec.cache.prompt.mode,
         single_flight=spec.cache.single_flight,
         endpoints=tuple(sorted(set(spec.endpoints))),
+        session_header=_session_header(spec),
         connections=terms.connections,
         objectives=objectives(spec),
     )
     return decode_config(encode_config(rendered))
+
+
+def _session_header(spec: WorkloadSpec) -> str:
+    """The default itself where it is that: the document leaves it out then."""
+    name = spec.session.header.lower()
+    return SESSION_HEADER if name == SESSION_HEADER else name
 
 
 def next_revision(previous: str | None, new: ProxyConfig, now_ms: int) -> int:

@@ -75,6 +75,7 @@ FULL: dict[str, Json] = {
             },
             "cache": {"prompt": {"mode": "Always"}, "singleFlight": "Identical"},
             "endpoints": ["Batches", "Files"],
+            "session": {"header": "X-Chat-Id"},
             "connections": {"min": 2, "max": 20, "protocol": "HTTP2"},
             "replicas": 3,
             "scaling": {

@@ -86,6 +86,7 @@ FULL = ProxyConfig(
     prompt_cache="Always",
     single_flight="Identical",
     endpoints=("Batches", "Files"),
+    session_header="x-chat-id",
     connections=Connections(min=2, max=20, protocol="HTTP2"),
     objectives=(
         Objective(indicator="TimeToFirstToken", threshold_s=1, objective_percent=95),
