@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import zlib
 from typing import Any
 
 import pytest
@@ -167,9 +169,6 @@ def test_refusals_are_answers(category: Any, is_free: bool) -> None:
 
 
 def test_compressed_requests_are_read() -> None:
-    import gzip
-    import zlib
-
     with live_simulator(config()) as simulator:
         packed = HEADERS | {"x-api-key": "sk-a"}
         plain = json.dumps(BODY).encode()

@@ -43,6 +43,7 @@ class Api:
         self.batches = batches = BatchDesk(world)
         self.files = files = FileDesk(world)
         organization = OrganizationDesk(world)
+        world.find_file = files.source
         today = world.identity.today
         self._operations: dict[str, tuple[Sequence[Stage], Operation]] = {
             "message": (MESSAGE_STAGES, self._produce),

@@ -78,6 +78,7 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     seed: int = 0
     has_fixed_ids: bool = False
     has_downloadable_files: bool = False
+    binds_thinking: bool = True
     output_median_tokens: float = 350.0
     output_sigma: float = 0.8
     tokens_per_event: int = 10

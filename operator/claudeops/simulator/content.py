@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import msgspec
@@ -10,6 +11,7 @@ import msgspec
 from claudeops.simulator.identity import mint
 from claudeops.simulator.message import Block, MessageRequest
 from claudeops.simulator.promptcache import InputUse
+from claudeops.simulator.wording import words
 
 _THINKING_SHARE = 0.3
 CHARACTERS_PER_TOKEN = 4
@@ -67,13 +69,14 @@ class Content(msgspec.Struct, frozen=True):
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """What is known before an answer is planned: how long it would like to be, and how long it may be."""
+    """What is known before an answer is planned: how long it would like to be, how long it may be, and how thinking is signed."""
 
     model: str
     use: InputUse
     tokens: int
     cap_tokens: int
     service: Service = STANDARD
+    signature: str | None = None
 
 
 def plan(request: MessageRequest, draft: Draft, dice: random.Random) -> Content:
@@ -87,21 +90,38 @@ def plan(request: MessageRequest, draft: Draft, dice: random.Random) -> Content:
         return empty
     total = min(draft.tokens, draft.cap_tokens)
     parts: list[Part] = []
-    if request.thinking_type() in ("adaptive", "enabled", "between_tools") and total > 1:
-        thinking_tokens = max(1, int(total * _THINKING_SHARE))
-        is_shown = (request.thinking or {}).get("display") == "summarized"
-        signature = f"{dice.getrandbits(256):064x}"
-        parts.append(Part("thinking", thinking_tokens, shows_thinking=is_shown, signature=signature))
-        total -= thinking_tokens
+    thinking = _thinking(request, total, draft.signature, dice)
+    if thinking is not None:
+        parts.append(thinking)
+        total -= thinking.tokens
     tool = _chosen_tool(request)
     if tool is None:
-        parts.append(Part("text", total))
         ending = "max_tokens" if draft.tokens > draft.cap_tokens else "end_turn"
-        return msgspec.structs.replace(empty, parts=tuple(parts), stop_reason=ending)
+        found, stopped_at = _first_stop(request.stop_sequences or (), total)
+        if found is not None:
+            ending, total = "stop_sequence", stopped_at
+        parts += [Part("text", total)] if total else []
+        return msgspec.structs.replace(empty, parts=tuple(parts), stop_reason=ending, stop_sequence=found)
     json_input = msgspec.json.encode(_sample_input(tool)).decode()
     cost = min(total, max(1, len(json_input) // CHARACTERS_PER_TOKEN))
     parts.append(Part("tool_use", cost, mint("toolu", dice), str(tool.get("name", "")), json_input))
     return msgspec.structs.replace(empty, parts=tuple(parts), stop_reason="tool_use")
+
+
+def _thinking(request: MessageRequest, total: int, signature: str | None, dice: random.Random) -> Part | None:
+    """The thinking block, when the request has ``thinking`` and there is room for one."""
+    if request.thinking_type() not in ("adaptive", "enabled", "between_tools") or total <= 1:
+        return None
+    is_shown = (request.thinking or {}).get("display") == "summarized"
+    own = f"{dice.getrandbits(256):064x}"
+    return Part("thinking", max(1, int(total * _THINKING_SHARE)), shows_thinking=is_shown, signature=signature or own)
+
+
+def _first_stop(sequences: Sequence[str], total: int) -> tuple[str | None, int]:
+    """The stop sequence that the text would reach first, and how many whole words come before it; None when it reaches none."""
+    text = words(0, total) if sequences else ""
+    found = min(((at, sequence) for sequence in sequences if (at := text.find(sequence)) >= 0), default=None)
+    return (None, total) if found is None else (found[1], len(text[: found[0]].rsplit(" ", 1)[0].split()) if " " in text[: found[0]] else 0)
 
 
 def _chosen_tool(request: MessageRequest) -> Block | None:

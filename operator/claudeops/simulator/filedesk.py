@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
-
 from claudeops.simulator.call import Call
 from claudeops.simulator.http import Request
-from claudeops.simulator.identity import mint, rfc3339
+from claudeops.simulator.identity import mint
 from claudeops.simulator.multipart import MalformedForm, Part, parse_form
 from claudeops.simulator.paging import page_by_cursor, page_by_id
 from claudeops.simulator.reply import Answer, Problem, invalid, not_found
+from claudeops.simulator.storedfile import StoredFile
 from claudeops.simulator.world import World
 
 LIFETIMES_S = range(3600, 7_776_000 + 1)
@@ -20,34 +19,6 @@ MAX_IDS = 100
 STORAGE_BYTES = 10**12
 """What all files of an organisation may be together: 1 TB."""
 _EXTENSIONS = {"text/plain": ".txt", "application/pdf": ".pdf", "image/png": ".png", "image/jpeg": ".jpg", "application/json": ".json"}
-
-
-class StoredFile(msgspec.Struct):
-    """One uploaded file. Times are seconds since the epoch, as answers show them; ``expires_s`` on the simulator's clock."""
-
-    id: str
-    organization: str
-    workspace_id: str
-    filename: str
-    mime_type: str
-    data: bytes
-    created_at_s: float
-    lifetime_s: int | None
-    expires_s: float | None
-    is_downloadable: bool
-
-    def document(self) -> dict[str, Any]:
-        """The file as the API shows it."""
-        return {
-            "type": "file",
-            "id": self.id,
-            "filename": self.filename,
-            "mime_type": self.mime_type,
-            "size_bytes": len(self.data),
-            "created_at": rfc3339(int(self.created_at_s)),
-            "downloadable": self.is_downloadable,
-            "expires_at": None if self.lifetime_s is None else rfc3339(int(self.created_at_s) + self.lifetime_s),
-        }
 
 
 class FileDesk:

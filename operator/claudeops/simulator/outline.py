@@ -6,6 +6,7 @@ import random
 
 import msgspec
 
+from claudeops.simulator.binding import sign
 from claudeops.simulator.call import Call
 from claudeops.simulator.content import Content, Draft, Part, plan
 from claudeops.simulator.fault import Fault
@@ -28,7 +29,8 @@ def outline(call: Call, pace: Pace, dice: random.Random, tokens_per_event: int) 
     assert isinstance(call.message, MessageRequest) and call.model is not None
     room = max(0, call.model.context_tokens - call.lookup.use.total)
     cap = min(call.message.max_tokens, room)
-    content = plan(call.message, Draft(call.model.id, call.lookup.use, pace.output_tokens, cap, call.service), dice)
+    signature = sign(call.message, call.model) if call.message.thinking is not None else None
+    content = plan(call.message, Draft(call.model.id, call.lookup.use, pace.output_tokens, cap, call.service, signature), dice)
     if content.stop_reason == "max_tokens" and room < call.message.max_tokens:
         content = msgspec.structs.replace(content, stop_reason="model_context_window_exceeded")
     fault = call.fault

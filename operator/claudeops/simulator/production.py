@@ -6,7 +6,10 @@ import asyncio
 import random
 from collections.abc import Callable
 
+import msgspec
+
 from claudeops.simulator.call import Call
+from claudeops.simulator.content import Content
 from claudeops.simulator.fault import Fault
 from claudeops.simulator.message import MessageRequest
 from claudeops.simulator.outline import is_billed, outline, slowed
@@ -33,7 +36,7 @@ class Production:
         self._pace = slowed(pace, call.fault)
         self._fault: Fault | None = call.fault
         self._group: Pool = call.group
-        self._content = content = outline(call, self._pace, dice, world.config.tokens_per_event)
+        self._content = content = _diagnosed(outline(call, self._pace, dice, world.config.tokens_per_event), call, world)
         self._loop = asyncio.get_running_loop()
         self._timer: asyncio.TimerHandle | None = None
         self._drained_from_s: float | None = None
@@ -192,3 +195,12 @@ class Production:
         if call.model is not None and call.account is not None and is_billed(content):
             pico = price_pico(call.model, content.use, self._produced, content.service)
             self._world.spend.book(call.account, pico)
+
+
+def _diagnosed(content: Content, call: Call, world: World) -> Content:
+    """The answer with its ``diagnostics``, when the request asks for them."""
+    request = call.message
+    if not isinstance(request, MessageRequest) or request.diagnostics is None or call.model is None or call.account is None:
+        return content
+    found = world.diagnoses.diagnose(request, call.model, call.account.workspace_id, content.id)
+    return content if found is None else msgspec.structs.replace(content, diagnostics=found)

@@ -2,61 +2,20 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
+
 from claudeops.catalogue import load_catalogue
+from claudeops.simulator.binding import binding_violation
 from claudeops.simulator.call import Call
-from claudeops.simulator.config import Account
+from claudeops.simulator.diagnosis import diagnostics_problem
 from claudeops.simulator.legality import violation
 from claudeops.simulator.message import MalformedBody, MessageRequest, decode_count, decode_message
 from claudeops.simulator.modelinfo import is_retired
+from claudeops.simulator.picture import STORED
 from claudeops.simulator.prompt import count_tokens, has_breakpoints, positions
 from claudeops.simulator.promptcache import InputUse, Lookup
 from claudeops.simulator.reply import Problem, invalid, not_found
 from claudeops.simulator.world import World
-
-
-def authenticate(call: Call, world: World) -> Problem | None:
-    """Who calls: ``x-api-key``, else a Bearer token. Both present: ``x-api-key`` holds."""
-    key = _key_of(call)
-    if not key:
-        return Problem(401, "authentication_error", "x-api-key header is required")
-    holder = world.tokens.account_of(key, call.request)
-    if isinstance(holder, Problem):
-        return holder
-    call.account = holder or world.config.account_of(key)
-    return None if call.account is not None else Problem(401, "authentication_error", "invalid x-api-key")
-
-
-def authenticate_admin(call: Call, world: World) -> Problem | None:
-    """Who administrates: the Admin API takes keys of its own, and no others."""
-    key = _key_of(call)
-    organization = world.config.administrated(key) if key else None
-    if not key:
-        return Problem(401, "authentication_error", "x-api-key header is required")
-    if organization is None:
-        return Problem(401, "authentication_error", "invalid x-api-key")
-    call.account = Account(organization)
-    call.is_admin = True
-    return None
-
-
-def _key_of(call: Call) -> str:
-    """The key that the call brings, kept in the call; empty when it brings none."""
-    key = call.request.header(b"x-api-key")
-    if not key:
-        scheme, _, token = call.request.header(b"authorization").partition(" ")
-        key = token.strip() if scheme.lower() == "bearer" else ""
-    call.key = key
-    return key
-
-
-def check_version(call: Call, world: World) -> Problem | None:
-    """Which API the client speaks."""
-    call.version = call.request.header(b"anthropic-version")
-    if not call.version:
-        return invalid("anthropic-version: header is required")
-    if call.version not in load_catalogue().api_versions:
-        return invalid(f'anthropic-version: "{call.version}" is not a valid version')
-    return None
 
 
 def parse_message(call: Call, world: World) -> Problem | None:
@@ -90,7 +49,26 @@ def check_legality(call: Call, world: World) -> Problem | None:
     """Everything that earns a 400 by model and version."""
     assert call.message is not None and call.model is not None
     message = violation(call.message, call.model, call.version, call.request.header(b"anthropic-beta"))
-    return None if message is None else invalid(message)
+    if message is None and world.config.binds_thinking:
+        message = binding_violation(call.message, call.model)
+    return diagnostics_problem(call.message) if message is None else invalid(message)
+
+
+def resolve_files(call: Call, world: World) -> Problem | None:
+    """The uploaded files that content blocks name: they must be there, and what they hold counts."""
+    assert call.message is not None
+    if b'"file_id"' not in call.request.body:
+        return None
+    for turn in call.message.messages:
+        for block in turn.content if isinstance(turn.content, list) else ():
+            source = block.get("source")
+            if not isinstance(source, dict) or source.get("type") != "file":
+                continue
+            file = world.find_file(call, str(source.get("file_id")))
+            if isinstance(file, Problem):
+                return file
+            source[STORED] = b64encode(file.data).decode()
+    return None
 
 
 def count_input(call: Call, world: World) -> Problem | None:

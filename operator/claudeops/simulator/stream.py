@@ -4,29 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import lru_cache
-from itertools import accumulate
 from typing import Any
 
 import msgspec
 
 from claudeops.simulator.content import CHARACTERS_PER_TOKEN, BlockKind, Content, Part
 from claudeops.simulator.message import Block
-
-_TEXT = (
-    "the pool is warm and the proxy keeps every stream inside its share of the limit while requests wait their turn "
-    "in a short queue until a slot is free again so nothing is lost and no one is refused without a reason"
-)
-WORDS = _TEXT.split()
-"""What answers are made of: one word is one token."""
-_CYCLE = " ".join(WORDS) + " "
-_STARTS = [0, *accumulate(len(word) + 1 for word in WORDS)]
-
-
-@lru_cache(maxsize=512)
-def _words(offset: int, count: int) -> str:
-    """``count`` words, beginning at a place in the text."""
-    rounds, rest = divmod(offset % len(WORDS) + count, len(WORDS))
-    return (_CYCLE * rounds + _CYCLE[: _STARTS[rest]])[_STARTS[offset % len(WORDS)] :]
+from claudeops.simulator.wording import WORDS, words
 
 
 def _opening_usage(content: Content) -> dict[str, Any]:
@@ -46,10 +30,10 @@ def _opening_usage(content: Content) -> dict[str, Any]:
 def _block_of(part: Part, filler: str) -> Block:
     """One finished content block."""
     if part.kind == "thinking":
-        return {"type": "thinking", "thinking": _words(0, part.tokens) if part.shows_thinking else "", "signature": part.signature}
+        return {"type": "thinking", "thinking": words(0, part.tokens) if part.shows_thinking else "", "signature": part.signature}
     if part.kind == "tool_use":
         return {"type": "tool_use", "id": part.id, "name": part.name, "input": msgspec.Raw(part.json_input.encode())}
-    return {"type": "text", "text": _words(0, part.tokens) + filler}
+    return {"type": "text", "text": words(0, part.tokens) + filler}
 
 
 def message_document(content: Content) -> dict[str, Any]:
@@ -121,7 +105,7 @@ def delta(index: int, kind: str, field: str, value: str) -> bytes:
 @lru_cache(maxsize=2048)
 def _text_delta(index: int, offset: int, count: int) -> bytes:
     """The delta of ``count`` words; few distinct ones exist, so they are kept."""
-    return delta(index, "text_delta", "text", _words(offset, count))
+    return delta(index, "text_delta", "text", words(offset, count))
 
 
 class Step(msgspec.Struct, frozen=True, gc=False):
@@ -164,7 +148,7 @@ def _text_steps(index: int, part: Part, tokens_per_event: int) -> Iterator[Step]
 def _thinking_steps(index: int, part: Part, tokens_per_event: int) -> Iterator[Step]:
     for offset in range(0, part.tokens, tokens_per_event):
         count = min(tokens_per_event, part.tokens - offset)
-        shown = delta(index, "thinking_delta", "thinking", _words(offset % len(WORDS), count)) if part.shows_thinking else b""
+        shown = delta(index, "thinking_delta", "thinking", words(offset % len(WORDS), count)) if part.shows_thinking else b""
         yield Step(count, shown, part.shows_thinking)
     yield Step(0, delta(index, "signature_delta", "signature", part.signature), True)
 

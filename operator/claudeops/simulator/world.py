@@ -7,12 +7,14 @@ from collections.abc import Callable
 
 from claudeops.simulator.call import Call
 from claudeops.simulator.config import SimulatorConfig
+from claudeops.simulator.diagnosis import DiagnosisBook
 from claudeops.simulator.fault import FaultScript
 from claudeops.simulator.identity import Identity
 from claudeops.simulator.pool import Pools
 from claudeops.simulator.promptcache import PromptCache
-from claudeops.simulator.reply import Problem
+from claudeops.simulator.reply import Problem, not_found
 from claudeops.simulator.spend import SpendBook
+from claudeops.simulator.storedfile import StoredFile
 from claudeops.simulator.tokendesk import TokenDesk
 from claudeops.simulator.transcript import Library
 from claudeops.simulator.workspacelimit import WorkspaceBook
@@ -21,7 +23,20 @@ from claudeops.simulator.workspacelimit import WorkspaceBook
 class World:
     """What all calls share."""
 
-    __slots__ = ("cache", "config", "faults", "identity", "library", "monotonic_s", "pools", "spend", "tokens", "workspaces")
+    __slots__ = (
+        "cache",
+        "config",
+        "diagnoses",
+        "faults",
+        "find_file",
+        "identity",
+        "library",
+        "monotonic_s",
+        "pools",
+        "spend",
+        "tokens",
+        "workspaces",
+    )
 
     def __init__(self, config: SimulatorConfig, faults: FaultScript, pools: Pools, cache: PromptCache) -> None:
         self.config = config
@@ -32,6 +47,8 @@ class World:
         self.tokens = TokenDesk(config, pools.clock)
         self.spend = SpendBook(config.spend_limits_usd)
         self.workspaces = WorkspaceBook(config.workspace_limits, config.burst_s, pools.clock)
+        self.diagnoses = DiagnosisBook()
+        self.find_file: Callable[[Call, str], StoredFile | Problem] = lambda call, name: not_found(f"File not found: {name}")
         self.library = Library(config.transcripts)
         self.identity = Identity(config.seed, config.has_fixed_ids)
 

@@ -17,7 +17,8 @@ from claudeops.simulator.content import Content, Draft, plan
 from claudeops.simulator.message import decode_message
 from claudeops.simulator.pace import Dice
 from claudeops.simulator.promptcache import InputUse
-from claudeops.simulator.stream import WORDS, closing, message_json, opening, steps
+from claudeops.simulator.stream import closing, message_json, opening, steps
+from claudeops.simulator.wording import WORDS
 
 TOOL = {"name": "look", "input_schema": {"type": "object", "properties": {"where": {"type": "string"}, "deep": {"type": "boolean"}}}}
 USE = InputUse(10, 20, 30, 40)
@@ -58,6 +59,22 @@ def test_an_answer_ends_by_itself_or_at_its_cap() -> None:
     assert planned(50, 50).stop_reason == "end_turn"
     capped = planned(50, 49)
     assert (capped.stop_reason, capped.output_tokens) == ("max_tokens", 49)
+
+
+@pytest.mark.parametrize(
+    ("sequences", "found", "text"),
+    [
+        (["keeps every", "nowhere"], "keeps every", "the pool is warm and the proxy "),
+        (["proxy", "warm"], "warm", "the pool is "),
+        (["oxy"], "oxy", "the pool is warm and the "),
+        (["the"], "the", None),
+        (["nowhere"], None, "the pool is warm and the proxy keeps every stream "),
+    ],
+)
+def test_a_stop_sequence_ends_the_answer_before_it(sequences: list[str], found: str | None, text: str | None) -> None:
+    document = json.loads(message_json(planned(10, stop_sequences=sequences)))
+    assert (document["stop_sequence"], document["stop_reason"]) == (found, "stop_sequence" if found else "end_turn")
+    assert (document["content"][0]["text"] if document["content"] else None) == text
 
 
 def test_a_prewarm_answers_nothing() -> None:
