@@ -21,21 +21,25 @@ GROUP = "claudeops"
 COLD = {
     "sidecar": (
         *("admin", "channel", "command", "config", "exchange_client", "exposition", "lifecycle", "logs", "metrics", "metrics_page"),
-        *("credentials", "federation", "report", "state", "wireformat"),
+        *("credentials", "federation", "report", "rules", "state", "target", "wireformat"),
     ),
-    "policy": ("capacity", "connections", "fleet_fallback", "replicas", "safety", "shares", "waterfill"),
+    "policy": (
+        *("capacity", "connections", "fleet_fallback", "lease_state", "legality", "replicas", "safety", "sampling", "shares", "slo"),
+        "waterfill",
+    ),
     "wire": ("dial", "resolver", "tls", "tunnel"),
 }
 FOLDERS = ("policy", "sidecar", "wire")
 # What the types of compiled modules, and with them the code that is made of them, depend on.
 INPUTS = (*FOLDERS, "catalogue", "errors.py", "exchange.py", "proxyconfig.py")
+# Level 2 would spare 3 % of the path's user space, and take the compiler 40 % longer.
 BUILD_SCRIPT = """
 import sys
 from mypyc.build import mypycify
 from setuptools import setup
 
 extensions = mypycify(
-    ["--ignore-missing-imports", "--no-warn-unused-configs", *sys.argv[2:]], opt_level="2", debug_level="0", group_name=sys.argv[1]
+    ["--ignore-missing-imports", "--no-warn-unused-configs", *sys.argv[2:]], opt_level="1", debug_level="0", group_name=sys.argv[1]
 )
 setup(name="compiled", packages=[], ext_modules=extensions, script_args=["-q", "build_ext", "--build-lib", "out"])
 """
