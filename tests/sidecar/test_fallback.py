@@ -74,6 +74,10 @@ def test_without_a_request_a_small_probe_closes_the_breaker() -> None:
             assert (probe.code, probe.model) == (200, PRIMARY)
             assert probe.max_tokens is not None
             assert probe.max_tokens <= 50
+            group = api.stats().group("sonnet-4.x")
+            assert group is not None
+            used = rig.runtime.ledger[PRIMARY].tokens()
+            assert (used.input, used.output) == (group.used.input_tokens, group.used.output_tokens), "a probe is paid for, too"
             await until(lambda: is_settled(rig))
             assert rig.runtime.models[PRIMARY].counters[0].requests == {(500, ""): 1, (529, "breaker_open"): 1}
 

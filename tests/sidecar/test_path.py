@@ -66,6 +66,20 @@ def test_only_a_stream_has_a_time_to_its_first_token() -> None:
     run(test)
 
 
+def test_who_leaves_before_the_first_token_is_no_time_to_it() -> None:
+    async def test() -> None:
+        async with simulator(speed=1.0, ttft_s=5.0) as api, proxy(config(api.url)) as rig:
+            counters = rig.runtime.models[PRIMARY].counters[0]
+            client = await rig.connect()
+            await client.send(json.dumps(ask(stream=True)).encode())
+            await until(lambda: rig.runtime.in_flight == 1)
+            client.close()
+            await until(lambda: counters.requests == {(499, ""): 1})
+            assert (sum(counters.first_token.counts), sum(counters.duration.counts)) == (0, 1)
+
+    run(test)
+
+
 def test_a_new_upstream_is_used_from_the_next_request_on() -> None:
     async def test() -> None:
         async with simulator() as first, simulator() as second, proxy(config(first.url)) as rig:

@@ -11,8 +11,9 @@ from claudeops.catalogue import Model
 from claudeops.catalogue.price import Terms, Tokens, is_long_prompt
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.ledger import NO_MODEL, NO_TERMS, NO_USAGE, Used
+from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.usage import Usage
+from claudeops.sidecar.usage import Usage, read_answer
 
 FALLBACK_ROUND = "fallback_message"
 COMPACTION_ROUND = "compaction"
@@ -43,6 +44,18 @@ def book(call: Call, runtime: Runtime) -> None:
         _book_part(used, usage, usage.tokens, is_unbilled=usage.is_unbilled)
     if usage.web_searches:
         runtime.used_by(usage.model or call.model.id).web_searches += usage.web_searches
+
+
+def book_probe(model: ModelRuntime, body: bytes) -> None:
+    """A half-open probe of our own is paid for, and counts against the limits, like any request."""
+    usage, counters = Usage(), model.group.counters
+    if not read_answer(usage, body) or not usage.is_known:
+        model.used.count_unknown(NO_USAGE)
+        return
+    model.used.standard.add(usage.tokens)
+    counters.used_requests += 1
+    counters.used_input += usage.uncached
+    counters.used_output += usage.output
 
 
 def context_tokens(usage: Usage) -> int:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from claudeops.policy.breaker import CLOSED
+from claudeops.sidecar.booking import book_probe
 from claudeops.sidecar.failure import NO_CONNECTION, TIMED_OUT, Failure, failure_of_answer
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.stage.route import PROBE_EVERY_S
@@ -34,7 +35,8 @@ def wants_probe(model: ModelRuntime, now: float) -> bool:
 
 
 class Probe(Transit):
-    """Asks for at most ``probeMaxTokens``; the breaker and the upstream counters learn of it, the application's counters do not."""
+    """Asks for at most ``probeMaxTokens``. The breaker, the upstream counters, tokens and cost learn of it, the application's counters
+    do not."""
 
     __slots__ = ("body", "deadline", "head", "model", "pipeline", "sent_at", "status")
 
@@ -71,6 +73,7 @@ class Probe(Transit):
         if not is_complete:
             return
         if self.status == 200:
+            book_probe(self.model, self.body)
             self.pipeline.end_probe(self, None)
         else:
             self.pipeline.end_probe(self, failure_of_answer(self.status, self.head, self.body))

@@ -66,7 +66,7 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
         used.used_output += usage.output
     else:
         used.used_input += call.estimated_input
-        used.used_output += call.produced
+        used.used_output += max(call.produced, usage.output)
     if call.is_streamed:
         if usage.is_known and usage.output != call.produced:
             limiter.produced(usage.output - call.produced, now)
@@ -124,8 +124,7 @@ def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) 
         counters.queue_wait.counts[0] += 1
         _add(window.queue_wait, 0)
     if call.attempts == 1 and not call.is_again:
-        after_s = 0.0 if call.is_streamed else now - call.first_byte_at
-        counters.overhead.observe(call.sent_at - call.arrived_at - call.queue_s + after_s)
+        counters.overhead.observe(call.sent_at - call.arrived_at - call.queue_s + runtime.clock() - now)
     if call.status != 200:
         return
     bucket = bucket_of(duration_s)
@@ -136,11 +135,14 @@ def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) 
         _observe_slos(runtime, duration_s, first_s)
 
 
-def _observe_stream(call: Call, counters: ModelCounters, now: float) -> float:
-    """Returns the seconds to the first token, which only a stream has: a JSON answer's is its last."""
-    if call.first_content_at and call.usage.output > 1:
-        counters.output_interval.observe((now - call.first_content_at) / call.usage.output)
-    return (call.first_content_at or call.first_byte_at or now) - call.arrived_at
+def _observe_stream(call: Call, counters: ModelCounters, now: float) -> float | None:
+    """Returns the seconds to the first token, which only a stream with content has: a JSON answer's is its last."""
+    first_at = call.first_content_at
+    if not first_at:
+        return None
+    if call.usage.output > 1:
+        counters.output_interval.observe((now - first_at) / (call.usage.output - 1))
+    return first_at - call.arrived_at
 
 
 def _add(sketch: Sketch, bucket: int) -> None:

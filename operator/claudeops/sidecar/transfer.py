@@ -45,6 +45,7 @@ class Transfer(Call):
             self.held = []
         self.held_bytes = 0
         self.stream_bytes = 0
+        self.first_content_at = 0.0
         self.last_byte_at = 0.0
         self.flushed_at = 0.0
         self.is_chunked = False
