@@ -300,7 +300,7 @@ def refused(side: Side) -> Any:
         failure(lambda: create(**ask(messages=[]))),
         failure(lambda: create(**ask(messages=[{"role": "user", "content": ""}]))),
         failure(lambda: create(**ask(stop_sequences=["x"] * 10_000))),
-        failure(lambda: side.client.messages.count_tokens(model="claude-9", messages=USER)),
+        failure(lambda: side.client.messages.count_tokens(model=NEW, messages=[])),
         failure(lambda: side.client.models.retrieve("claude-none")),
     ]
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "support-bot"
-LIMIT_S = 40.0
+LIMIT_S = 90.0
 Document = dict[str, Any]
 
 

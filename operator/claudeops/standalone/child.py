@@ -84,7 +84,7 @@ class Child:
         """A session of its own: Ctrl-C on the terminal reaches us only, and we say when it is to end."""
         pipe = asyncio.subprocess.PIPE
         self._process = process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "claudeops.standalone.entry", str(self._folder), *self._command()),
+            *(sys.executable, "-P", "-m", "claudeops.standalone.entry", str(self._folder), *self._command()),
             stdin=pipe,
             stdout=pipe,
             stderr=asyncio.subprocess.STDOUT,

@@ -51,6 +51,9 @@ def run(args: argparse.Namespace) -> int:
     output = _output(args.output)
     try:
         return asyncio.run(run_session(options, output))
+    except BrokenPipeError:  # whoever read what is printed has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     finally:
         output.close()
 

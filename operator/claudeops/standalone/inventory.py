@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -15,6 +16,7 @@ from claudeops.standalone.manifest import Complaint, Document
 
 DEFAULT_NAMESPACE: Final = "default"
 GROUP: Final = "claudeops.dev"
+_NAME: Final = re.compile(r"[a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?")
 _OWN: Final = frozenset({"ClaudeWorkload", "ClaudeQuota", "SamplingProfile"})
 _READ: Final = frozenset({"Secret", "ConfigMap", "Namespace"})
 
@@ -120,6 +122,10 @@ def _placed(document: Document) -> Mapping[str, Any]:
     metadata = document.body.get("metadata")
     if not isinstance(metadata, dict):
         return document.body
+    for part, text in (("name", document.name), ("namespace", document.namespace or DEFAULT_NAMESPACE)):
+        if not _NAME.fullmatch(text):
+            message = "write at most 253 lower case letters, digits, dashes and dots, as Kubernetes does"
+            raise InvalidResource(message, path=f"metadata.{part}")
     return {**document.body, "metadata": {**metadata, "namespace": metadata.get("namespace") or DEFAULT_NAMESPACE}}
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from claudeops.errors import InvalidResource
+from claudeops.errors import ClaudeOpsError, InvalidResource
 from claudeops.proxyconfig import WorkloadKey
 from claudeops.standalone.inventory import Inventory, take_inventory
 from claudeops.standalone.local_fleet import LocalFleet, LocalOptions
@@ -72,7 +72,11 @@ class Session:
             await asyncio.sleep(POLL_S)
             if not self._files.has_changed():
                 continue
-            plan, complaints = await self._read()
+            try:
+                plan, complaints = await self._read()
+            except (ClaudeOpsError, OSError) as error:
+                self._output.tell("invalid", f"{error}: everything stands as it was")
+                continue
             for text in complaints:
                 self._output.tell("invalid", text)
             self.fleet.apply(plan)
@@ -124,7 +128,7 @@ class Session:
 
 
 async def run_session(options: RunOptions, output: Output) -> int:
-    """Runs until SIGINT or SIGTERM, then drains; a second one ends everything at once. 0 after an orderly end.
+    """Runs until SIGINT, SIGTERM or SIGHUP, then drains; a second one ends everything at once. 0 after an orderly end.
 
     Raises :class:`~claudeops.errors.ClaudeOpsError` when it cannot start.
     """
@@ -189,5 +193,5 @@ def _on_signals(session: Session, ending: asyncio.Event, output: Output) -> None
         output.tell("stopping", f"ending: {running} requests are running; once more ends them at once" if running else "ending")
 
     loop = asyncio.get_running_loop()
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, end)

@@ -75,6 +75,7 @@ def test_keyless_credentials_use_the_key_for_all() -> None:
         (WORKLOAD.replace("claudeops.dev/", "other.dev/"), "f.yaml:3: ClaudeWorkload bot: apiVersion is 'other.dev/v1alpha1': write"),
         (WORKLOAD + "  quotaRef: {name: prod}\n", "f.yaml:9: ClaudeWorkload bot: spec.quotaRef: ClaudeQuota prod does not exist"),
         (WORKLOAD + "  sampling: {profileRef: {name: x}}\n", "f.yaml:9: ClaudeWorkload bot: spec.sampling.profileRef: SamplingProfile x"),
+        (WORKLOAD.replace("name: bot", "name: ../bot"), "f.yaml:5: ClaudeWorkload ../bot: metadata.name: write at most 253 lower case"),
         (WORKLOAD + "---\n" + WORKLOAD, "f.yaml:10: ClaudeWorkload bot: is declared twice"),
         (WORKLOAD.replace("kind: Claude", "kind: Cloud"), "f.yaml:3: CloudWorkload bot: no such kind in claudeops.dev/v1alpha1"),
     ],
