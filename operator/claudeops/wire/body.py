@@ -133,26 +133,34 @@ class ChunkedFraming(Framing):
 
 
 class Collector:
-    """Makes one ``bytes`` of a body that comes in parts. A large one is copied once, as it arrives, and never held twice."""
+    """Makes one ``bytes`` of a body that comes in parts. A large one is copied once, as it arrives, and never held twice.
 
-    __slots__ = ("have", "large", "parts")
+    ``length_bytes`` is what it will have in all, 0 where that is not known. The room for all of it is taken when an eighth has come: to
+    grow into it might move it, which takes twice the room; to take it at once would let a client take it with a head alone.
+    """
 
-    def __init__(self) -> None:
+    __slots__ = ("have", "is_roomy", "large", "length_bytes", "parts")
+
+    def __init__(self, length_bytes: int = 0) -> None:
+        self.length_bytes = length_bytes
         self.have = 0
         self.large: BytesIO | None = None
+        self.is_roomy = False
         self.parts: list[bytes] = []
 
     def add(self, part: bytes) -> None:
         """The next bytes."""
         self.have += len(part)
-        if self.large is not None:
+        if self.large is None:
+            self.parts.append(part)
+            if self.have > JOIN_MAX_BYTES:
+                self.large = BytesIO()
+                self.large.writelines(self.parts)
+                self.parts = []
+        else:
             self.large.write(part)
-            return
-        self.parts.append(part)
-        if self.have > JOIN_MAX_BYTES:
-            self.large = BytesIO()
-            self.large.writelines(self.parts)
-            self.parts = []
+            if not self.is_roomy and self.have * 8 >= self.length_bytes:
+                self._make_room(self.large)
 
     def take(self) -> bytes:
         """The whole body; the collector is empty afterwards."""
@@ -162,6 +170,13 @@ class Collector:
         if large is not None:
             return large.getvalue()  # CPython hands out the buffer itself: no copy
         return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _make_room(self, large: BytesIO) -> None:
+        self.is_roomy = True
+        if self.have < self.length_bytes:
+            large.seek(self.length_bytes - 1)
+            large.write(b"\0")
+            large.seek(self.have)
 
 
 class Outgoing:

@@ -35,9 +35,9 @@ class Intake:
         self.is_slow = False
         self.must_continue = False
 
-    def collect(self, data: bytes) -> None:
-        """It is to be handed over whole, and begins with these."""
-        self.collector = Collector()
+    def collect(self, data: bytes, length_bytes: int) -> None:
+        """It is to be handed over whole, and begins with these. ``length_bytes``: 0 if it is not known."""
+        self.collector = Collector(length_bytes)
         if data:
             self.feed(data)
 

@@ -226,7 +226,7 @@ class ServerConnection(Recipient):
         if head.wants_continue and head.length <= context.max_body_bytes:
             self.transport.write(CONTINUE)
         if head.is_chunked:
-            self._collect(ChunkedFraming(), body)
+            self._collect(ChunkedFraming(), body, 0)
             return
         if key is not None and head.keep_alive and not head.wants_continue:
             context.remember(key[0], head)
@@ -253,15 +253,15 @@ class ServerConnection(Recipient):
         if length > self.context.max_body_bytes:
             self.refuse(413, "the request body is too large")
         elif over < 0:
-            self._collect(LengthFraming(length), data)
+            self._collect(LengthFraming(length), data, length)
         elif over:
             self.accept(data[:length], data[length:])
         else:
             self.accept(data, b"")
 
-    def _collect(self, framing: Framing, data: bytes) -> None:
+    def _collect(self, framing: Framing, data: bytes, length_bytes: int) -> None:
         self.intake = intake = Intake(self, framing)
-        intake.collect(data)
+        intake.collect(data, length_bytes)
 
     def _hold(self, data: bytes) -> None:
         """Pipelined bytes wait until the answer before them is sent."""
