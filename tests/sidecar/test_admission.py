@@ -6,11 +6,11 @@ import asyncio
 import json
 from typing import Any
 
-from tests.sidecar.rig import PRIMARY, Rig, ask, config, proxy, run, simulator, until
+from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, proxy, resilience, run, simulator, until
 
 from claudeops.exchange import Assignment, Lease
 from claudeops.exchange import Rates as LeaseRates
-from claudeops.proxyconfig import Bounds, ControllerAddress, Limits, Queue, Rates, Sampling
+from claudeops.proxyconfig import Bounds, ControllerAddress, Limits, ModelChoice, Queue, Rates, Retry, Sampling
 from claudeops.simulator.fault import Fault
 
 GROUP = "sonnet-4.x"
@@ -243,5 +243,83 @@ def test_a_changed_configuration_holds_for_those_who_wait_too() -> None:
             assert (await waiting).headers["x-claudeops-adjusted"] == "temperature"
             assert api.requests()[0].sampling["temperature"] == 0.2
             assert rig.runtime.models[PRIMARY].counters[0].adjusted == {"temperature": 1}
+
+    run(test)
+
+
+def test_places_common_to_all_models_go_to_the_first_of_all_who_wait() -> None:
+    async def test() -> None:
+        both = ModelChoice(name=PRIMARY, fallbacks=(FALLBACK,), client_choice="Listed")
+        async with (
+            simulator(speed=1.0, ttft_s=0.02, tokens_per_s=5000.0) as api,
+            proxy(config(api.url, limits=limits(), model=both)) as rig,
+        ):
+            rig.runtime.max_in_flight = 1
+            rig.pipeline.admission.latency.value = 0.01
+            first = asyncio.ensure_future(rig.call(ask(model=FALLBACK)))
+            await until(lambda: rig.runtime.in_flight == 1)
+            order: list[str] = []
+
+            async def call(name: str, model: str, **headers: str) -> None:
+                assert (await rig.call(ask(model=model), headers=headers)).status == 200
+                order.append(name)
+
+            background = {"x-claudeops-priority": "background"}
+            waiting = []
+            for name, model, timeout, headers in [
+                ("3", PRIMARY, "17", {}),
+                ("1", FALLBACK, "13", {}),
+                ("5", PRIMARY, "10", background),
+                ("2", PRIMARY, "15", {"x-claudeops-session": "s"}),
+                ("4", FALLBACK, "19", {}),
+            ]:
+                waiting.append(asyncio.ensure_future(call(name, model, **{"x-stainless-timeout": timeout}, **headers)))
+                await until(lambda: rig.runtime.queued == len(waiting))
+            await asyncio.gather(first, *waiting)
+            assert order == ["1", "2", "3", "4", "5"]
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_session_with_many_waiting_requests_does_not_hold_up_one_with_few() -> None:
+    async def test() -> None:
+        async with simulator(speed=1.0, ttft_s=0.01, tokens_per_s=50_000.0) as api, proxy(config(api.url, limits=limits())) as rig:
+            rig.runtime.max_in_flight = 1
+            rig.pipeline.admission.latency.value = 0.01
+            order: list[str] = []
+
+            async def call(session: str) -> None:
+                assert (await rig.call(ask(), headers={"x-claudeops-session": session})).status == 200
+                order.append(session)
+
+            greedy = [asyncio.ensure_future(call("greedy")) for _ in range(60)]
+            await until(lambda: rig.runtime.queued >= 50)
+            modest = [asyncio.ensure_future(call("modest")) for _ in range(2)]
+            await asyncio.gather(*modest)
+            assert order.count("modest") == 2
+            assert order.count("greedy") < 40, "they were served in turns"
+            await asyncio.gather(*greedy)
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_retry_that_backs_off_holds_no_place() -> None:
+    async def test() -> None:
+        slow = resilience(retry=Retry(max_attempts=2, initial_backoff_s=20.0, max_backoff_s=20.0, budget_percent=100.0))
+        async with simulator() as api, proxy(config(api.url, limits=limits(max_in_flight=1, max_replicas=1), resilience=slow)) as rig:
+            rig.runtime.rng.seed(1)
+            api.set_faults([Fault(kind="error500", count=1)])
+            backing_off = asyncio.ensure_future(rig.call(ask()))
+            await until(lambda: len(rig.pipeline.recovery.backing_off) == 1)
+            assert is_settled(rig)
+            assert (await rig.call(ask())).status == 200
+            (call,) = rig.pipeline.recovery.backing_off
+            assert call.timer is not None
+            call.timer.cancel()
+            rig.pipeline.recovery._again(call)
+            assert (await backing_off).status == 200
+            assert is_settled(rig)
 
     run(test)

@@ -58,6 +58,12 @@ class AdmissionQueue(Generic[T]):
         self._drop_dead()
         return self.heap[0][4].item if self.heap else None
 
+    def rank(self) -> tuple[int, float]:
+        """(class, deadline) of the first item: whose turn it is among several queues. Something must wait."""
+        self._drop_dead()
+        priority, _, deadline, _, _ = self.heap[0]
+        return priority, deadline
+
     def pop(self) -> T | None:
         """Take the first item out; None when nothing waits."""
         self._drop_dead()

@@ -27,7 +27,7 @@ WAKE_MAX_S = 0.25
 class Admission:
     """The places of one runtime. ``resume`` continues a parked call behind this stage; ``refuse`` ends its walk."""
 
-    __slots__ = ("latency", "loop", "refuse", "resume", "runtime", "timers")
+    __slots__ = ("is_full", "latency", "loop", "refuse", "resume", "runtime", "timers")
 
     def __init__(
         self, loop: AbstractEventLoop, runtime: Runtime, *, resume: Callable[[Call], None], refuse: Callable[[Call, Answer], None]
@@ -37,6 +37,8 @@ class Admission:
         self.resume = resume
         self.refuse = refuse
         self.timers: dict[str, TimerHandle] = {}
+        self.is_full = False
+        """Somebody waits for a place, whatever the limits would admit."""
         self.latency = Mean(5.0)
         """Seconds that a place is taken: learned at first, then only while somebody waits, when it is asked for."""
 
@@ -48,6 +50,8 @@ class Admission:
         call.estimated_input = call.estimated_uncached
         if call.offered_to is not group:
             self._offer(call, group)
+        if self.is_full and self._must_queue(group):
+            return self._wait(call, group, call.walked_at)
         if not group.queue.waiting and self._has_slot(group) and self._try(call, group, call.walked_at):
             return None
         return self._wait(call, group, call.walked_at)
@@ -68,7 +72,8 @@ class Admission:
                 self.latency.learn(now - call.admitted_at)
         for waiting in self.runtime.groups.values():
             if waiting.queue.waiting:
-                self.loop.call_soon(self._pump_if_waiting, waiting)
+                self.loop.call_soon(self._pump_all)
+                return
 
     def forget(self, call: Call) -> None:
         """The call waits no longer (its client left)."""
@@ -111,6 +116,7 @@ class Admission:
         queue = group.queue
         while (call := queue.first()) is not None:
             if not self._has_slot(group):
+                self.is_full = self.is_full or not group.is_auxiliary
                 return
             if not self._try(call, group, now):
                 self._wake_in(group, group.limiter.wait_s(call.estimated_input, now))
@@ -121,9 +127,21 @@ class Admission:
 
     # -- parts
 
-    def _pump_if_waiting(self, group: GroupRuntime) -> None:
-        if group.queue.waiting:
-            self.pump(group, self.runtime.clock())
+    def _pump_all(self) -> None:
+        """Places are common to all groups: the first in the order of all queues takes the first."""
+        self.is_full = False
+        waiting = [group for group in self.runtime.groups.values() if group.queue.waiting]
+        if len(waiting) > 1:
+            waiting.sort(key=_rank)
+        now = self.runtime.clock()
+        for group in waiting:
+            self.pump(group, now)
+
+    def _must_queue(self, group: GroupRuntime) -> bool:
+        """Does somebody of another group wait for the place that is free now?"""
+        others = [other for other in self.runtime.groups.values() if other is not group and not other.is_auxiliary]
+        self.is_full = any(other.queue.waiting for other in others)
+        return self.is_full and not group.is_auxiliary
 
     def _has_slot(self, group: GroupRuntime) -> bool:
         if group.is_auxiliary:
@@ -202,7 +220,11 @@ class Admission:
     def _wake(self, group: GroupRuntime) -> None:
         self.timers.pop(group.name, None)
         if group.queue.waiting:
-            self.pump(group, self.runtime.clock())
+            self._pump_all()
+
+
+def _rank(group: GroupRuntime) -> tuple[int, float]:
+    return group.queue.rank()
 
 
 def _too_long(wait_s: float, *, is_clients: bool) -> Answer:
