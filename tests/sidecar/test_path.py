@@ -45,7 +45,6 @@ def test_a_stream_goes_through_event_by_event() -> None:
             assert names[0] == "message_start"
             assert names[-2:] == ["message_delta", "message_stop"]
             output = [data["usage"]["output_tokens"] for name, data in reply.events if name == "message_delta"][-1]
-            counters = rig.runtime.models[PRIMARY].counters[0]
             assert rig.runtime.models[PRIMARY].used.standard.output == output
             assert rig.runtime.in_flight == 0
 
