@@ -48,6 +48,14 @@ def drive(test: Callable[[], Any]) -> None:
     uvloop.run(asyncio.wait_for(test(), 120.0))
 
 
+def start_as_shells_do(process: Process) -> None:
+    """With a limit of 1,024 open files, which the proxy raises itself."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (1_024, hard))
+    process.start()
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
 async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while True:
         await read_request(reader)
@@ -60,7 +68,7 @@ def test_ten_thousand_idle_connections_cost_little_and_shut_nobody_out(
     async def test() -> None:
         async with raw_upstream(answer) as upstream:
             proxy.write(document(upstream.url), key=KEY)
-            proxy.start()
+            start_as_shells_do(proxy)
             await proxy.ready()
             assert (await ask(proxy.api))[0] == 200
             before_mib = resident_mib(proxy)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
+import resource
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -63,7 +65,8 @@ class Sidecar:
         desk = ReportDesk(self.runtime, settings.instance, time.monotonic(), open_connections=self._open_connections)
         self.exchange = ExchangeClient(self.runtime, self.holder, desk=desk, token=TokenFile(settings.token_path))
         self.runtime.on_urgent = self.exchange.hurry
-        metrics = MetricsPage(Measures(self.runtime, self.holder, self.pipeline.pool_counts))
+        pipeline = self.pipeline
+        metrics = MetricsPage(Measures(self.runtime, self.holder, pipeline.pool_counts, opened_counts=pipeline.dialer.counts))
         self._state = StatePage(self.runtime, self.holder, credentials=self.credentials, exchange=self.exchange)
         self.admin = AdminServer({"/healthz": self._healthz, "/readyz": self._readyz}, {"/metrics": metrics.page})
         self.state = AdminServer({"/state": self._state_page})
@@ -152,6 +155,7 @@ class Sidecar:
             "backingOff": len(pipeline.recovery.backing_off),
             "auxiliaryInFlight": pipeline.admission.auxiliary_in_flight,
             "probes": len(pipeline.probes),
+            "connectionsOpened": pipeline.dialer.counts(),
             "tasks": len(asyncio.all_tasks()),
         }
         return Page(200, self._state.text(self.runtime.clock(), pipeline.pool_counts, process), "application/json")
@@ -160,8 +164,16 @@ class Sidecar:
 def run_sidecar(settings: Settings) -> int:
     """The whole life of the process. Exit code 0 after SIGTERM or SIGINT."""
     start_logging(settings.log_level)
+    _allow_open_files()
     uvloop.run(_live(settings))
     return 0
+
+
+def _allow_open_files() -> None:
+    """Every connection is one: as many as the system lets this process have. The default is meant for programs that use select."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):  # macOS names a limit that it does not grant
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 async def _live(settings: Settings) -> None:
