@@ -2,7 +2,7 @@
 
 from claudeops.api.profile import SamplingProfile
 from claudeops.api.quota import ClaudeQuota, LabelSelector
-from claudeops.api.reading import Resource, parse, parse_profile, parse_quota, parse_workload
+from claudeops.api.reading import Resource, find_faults, parse, parse_profile, parse_quota, parse_workload
 from claudeops.api.scalar import seconds
 from claudeops.api.workload import ClaudeWorkload
 
@@ -17,6 +17,7 @@ __all__ = [
     "LabelSelector",
     "Resource",
     "SamplingProfile",
+    "find_faults",
     "parse",
     "parse_profile",
     "parse_quota",

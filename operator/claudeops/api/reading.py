@@ -24,14 +24,27 @@ def parse(kind: str, body: Mapping[str, Any]) -> Resource:
     As in the API server, an explicit null means absent. Raises :class:`~claudeops.errors.InvalidResource` with the path of the first
     field that does not fit and a sentence that says what to write instead.
     """
+    try:
+        return _validate(kind, body)
+    except ValidationError as error:
+        raise _to_invalid_resource(error) from error
+
+
+def find_faults(kind: str, body: Mapping[str, Any]) -> tuple[InvalidResource, ...]:
+    """Every field that does not fit, where :func:`parse` raises the first of them. Raises it itself for a kind that there is not."""
+    try:
+        _validate(kind, body)
+    except ValidationError as error:
+        return tuple(InvalidResource(_sentence(detail), path=_path(detail)) for detail in error.errors(include_url=False))
+    return ()
+
+
+def _validate(kind: str, body: Mapping[str, Any]) -> Resource:
     model = KINDS.get(kind)
     if model is None:
         raise InvalidResource(f"no such kind in claudeops.dev/v1alpha1; write one of {', '.join(KINDS)}", path="kind")
     written = {key: value for key, value in body.items() if key != "status"}
-    try:
-        return model.model_validate_json(msgspec.json.encode(_without_nulls({"kind": kind, **written})))
-    except ValidationError as error:
-        raise _to_invalid_resource(error) from error
+    return model.model_validate_json(msgspec.json.encode(_without_nulls({"kind": kind, **written})))
 
 
 def parse_workload(body: Mapping[str, Any]) -> ClaudeWorkload:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from claudeops.api import ClaudeQuota, ClaudeWorkload, SamplingProfile, parse_profile, parse_quota, parse_workload
+from claudeops.api import ClaudeQuota, ClaudeWorkload, SamplingProfile, find_faults, parse_profile, parse_quota, parse_workload
 from claudeops.errors import InvalidResource
 from claudeops.proxyconfig import WorkloadKey
 from claudeops.standalone.manifest import Complaint, Document
@@ -63,7 +63,8 @@ def take_inventory(documents: Iterable[Document], previous: Inventory | None = N
         try:
             _add(document, inventory)
         except InvalidResource as error:
-            inventory.complaints.append(document.complain(str(error), path=error.path))
+            faults = find_faults(document.kind, document.body) if document.kind in _OWN else ()
+            inventory.complaints.extend(document.complain(str(fault), path=fault.path) for fault in faults or (error,))
             if previous is not None:
                 _keep(document, inventory, previous)
     return inventory

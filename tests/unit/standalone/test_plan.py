@@ -75,7 +75,8 @@ def test_keyless_credentials_use_the_key_for_all() -> None:
         (WORKLOAD.replace("claudeops.dev/", "other.dev/"), "f.yaml:3: ClaudeWorkload bot: apiVersion is 'other.dev/v1alpha1': write"),
         (WORKLOAD + "  quotaRef: {name: prod}\n", "f.yaml:9: ClaudeWorkload bot: spec.quotaRef: ClaudeQuota prod does not exist"),
         (WORKLOAD + "  sampling: {profileRef: {name: x}}\n", "f.yaml:9: ClaudeWorkload bot: spec.sampling.profileRef: SamplingProfile x"),
-        (WORKLOAD.replace("name: bot", "name: ../bot"), "f.yaml:5: ClaudeWorkload ../bot: metadata.name: write at most 253 lower case"),
+        (WORKLOAD.replace("name: bot", "name: ../bot"), "f.yaml:5: ClaudeWorkload ../bot: metadata.name: name the ClaudeWorkload with"),
+        (WORKLOAD.replace("name: bot", "name: bot, namespace: a/b"), "f.yaml:5: ClaudeWorkload a/b/bot: metadata.namespace: write at most"),
         (WORKLOAD + "---\n" + WORKLOAD, "f.yaml:10: ClaudeWorkload bot: is declared twice"),
         (WORKLOAD.replace("kind: Claude", "kind: Cloud"), "f.yaml:3: CloudWorkload bot: no such kind in claudeops.dev/v1alpha1"),
     ],
@@ -83,6 +84,15 @@ def test_keyless_credentials_use_the_key_for_all() -> None:
 def test_a_wrong_workload_is_pointed_at(text: str, complaint: str) -> None:
     (found,) = complaints(plan(QUOTA, text))
     assert found.startswith(complaint)
+
+
+def test_every_field_that_does_not_fit_is_pointed_at() -> None:
+    found = complaints(plan(QUOTA, WORKLOAD.replace("model:", "modell:") + "  limits: {weight: 0}\n"))
+    assert [complaint.partition(" ClaudeWorkload bot: ")[::2] for complaint in found] == [
+        ("f.yaml:6:", "spec.model: is required: write it"),
+        ("f.yaml:9:", "spec.limits.weight: input should be greater than or equal to 1"),
+        ("f.yaml:8:", "spec.modell: no such field: remove it, or check its spelling and place"),
+    ]
 
 
 def test_what_is_a_cluster_s_is_counted_and_left_alone() -> None:
