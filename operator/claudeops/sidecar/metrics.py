@@ -73,6 +73,7 @@ FAMILIES: Final = {
         GAUGE, ("group", "dimension"), "How full the organisation's bucket is by the API's headers; absent without fresh ones."
     ),
     "pool_connections": Family(GAUGE, ("state",), "Connections to the Claude API by state."),
+    "connections_opened_total": Family(COUNTER, ("outcome",), "Connections to the Claude API that were opened, or could not be."),
     "inflight_requests": Family(GAUGE, (), "Requests at the Claude API now."),
     "config_info": Family(
         GAUGE, ("revision", "hash", "source"), "1, with revision, content hash and source of the configuration in force."
@@ -94,12 +95,20 @@ _BREAKER_VALUES: Final = {CLOSED: 0, HALF_OPEN: 1, OPEN: 2}
 
 
 class Measures:
-    """The rows of one proxy. ``pool_counts``: upstream connections by state."""
+    """The rows of one proxy. ``pool_counts``: upstream connections by state; ``opened_counts``: those opened so far by outcome."""
 
-    def __init__(self, runtime: Runtime, holder: ConfigHolder, pool_counts: Callable[[], dict[str, int]]) -> None:
+    def __init__(
+        self,
+        runtime: Runtime,
+        holder: ConfigHolder,
+        pool_counts: Callable[[], dict[str, int]],
+        *,
+        opened_counts: Callable[[], dict[str, int]] = dict,
+    ) -> None:
         self.runtime = runtime
         self._holder = holder
         self._pool_counts = pool_counts
+        self._opened_counts = opened_counts
 
     def rows(self, name: str, now: float) -> Iterator[Row]:
         """Those of one family as they stand at ``now``, the runtime's clock."""
@@ -135,6 +144,9 @@ class Measures:
         elif name == "pool_connections":
             for state, count in self._pool_counts().items():
                 yield (state,), count
+        elif name == "connections_opened_total":
+            for outcome, count in self._opened_counts().items():
+                yield (outcome,), count
         elif name == "inflight_requests":
             yield (), self.runtime.in_flight
         elif name == "config_errors_total":

@@ -47,6 +47,10 @@ class Dialer:
         self.failed = 0
         self.resumed = 0
 
+    def counts(self) -> dict[str, int]:
+        """Connections opened so far by how: ``new``, ``resumed`` (their TLS handshake was a short one); and those that ``failed``."""
+        return {"new": self.opened - self.resumed, "resumed": self.resumed, "failed": self.failed}
+
     async def dial(self, protocol: Callable[[], Any], address: Address, *, timeout_s: float) -> Any:
         """The protocol of a new connection, TLS handshake done. Raises UpstreamUnavailable; leaves nothing open then."""
         try:

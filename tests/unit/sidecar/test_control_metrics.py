@@ -38,7 +38,12 @@ class Scrape:
     def __init__(self) -> None:
         self.runtime = Runtime(lambda: 100.0, wall_clock=lambda: 1.8e9)
         self.holder = ConfigHolder(lambda config: self.runtime.apply_config(config, 100.0))
-        self.measures = Measures(self.runtime, self.holder, lambda: {"idle": 2, "busy": 1, "opening": 0})
+        self.measures = Measures(
+            self.runtime,
+            self.holder,
+            lambda: {"idle": 2, "busy": 1, "opening": 0},
+            opened_counts=lambda: {"new": 2, "resumed": 1, "failed": 0},
+        )
 
     def text(self, kind: str = PLAIN_TYPE, now: float = 100.0) -> str:
         return b"".join(render(self.measures, kind, now=now, wall_offset_s=1.8e9 - 100.0)).decode()
@@ -179,6 +184,7 @@ def test_breakers_pool_and_configuration(busy: Scrape) -> None:
         breaker.throttled(100.0 + second, 100.0 + second)
     assert busy.value("breaker_state", model=MODEL) == 2
     assert busy.value("pool_connections", state="idle") == 2
+    assert busy.value("connections_opened_total", outcome="resumed") == 1
     assert busy.value("inflight_requests") == 4
     assert busy.value("config_info", revision="3", hash=busy.holder.current_hash, source="file") == 1
     busy.holder.offer_bytes(b"{", "file")
