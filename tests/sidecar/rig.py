@@ -139,8 +139,10 @@ class Client:
         if is_head:
             pass
         elif headers.get("transfer-encoding") == "chunked":
+            parts = []
             while part := await self.read_chunk():
-                body += part
+                parts.append(part)
+            body = b"".join(parts)
         elif "content-length" in headers:
             body = await self.reader.readexactly(int(headers["content-length"]))
         else:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from collections.abc import AsyncIterator
 from typing import Any
 
 from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, proxy, resilience, run, simulator, until
@@ -150,12 +152,19 @@ def test_who_waits_for_a_connection_waits_as_long_as_answers_take_and_is_not_ref
     run(test)
 
 
+@contextlib.asynccontextmanager
+async def nobody_may_go(rig: Rig) -> AsyncIterator[None]:
+    """Everybody waits; afterwards one goes at a time."""
+    rig.runtime.max_in_flight = 0
+    rig.pipeline.admission.latency.value = 0.01
+    yield
+    rig.runtime.max_in_flight = 1
+    rig.runtime.on_room()
+
+
 def test_interactive_requests_go_before_background_ones() -> None:
     async def test() -> None:
-        async with simulator(speed=1.0, ttft_s=0.05, tokens_per_s=5000.0) as api, proxy(config(api.url, limits=limits())) as rig:
-            rig.runtime.max_in_flight = 1
-            first = asyncio.ensure_future(rig.call(ask()))
-            await until(lambda: rig.runtime.in_flight == 1)
+        async with simulator() as api, proxy(config(api.url, limits=limits())) as rig:
             order: list[str] = []
 
             async def call(name: str, priority: str) -> None:
@@ -163,10 +172,11 @@ def test_interactive_requests_go_before_background_ones() -> None:
                 order.append(name)
 
             waiting = []
-            for name, priority in [("b1", "background"), ("b2", "background"), ("i1", "interactive")]:
-                waiting.append(asyncio.ensure_future(call(name, priority)))
-                await until(lambda: rig.runtime.queued == len(waiting))
-            await asyncio.gather(first, *waiting)
+            async with nobody_may_go(rig):
+                for name, priority in [("b1", "background"), ("b2", "background"), ("i1", "interactive")]:
+                    waiting.append(asyncio.ensure_future(call(name, priority)))
+                    await until(lambda: rig.runtime.queued == len(waiting))
+            await asyncio.gather(*waiting)
             assert order == ["i1", "b1", "b2"]
 
     run(test)
@@ -250,32 +260,25 @@ def test_a_changed_configuration_holds_for_those_who_wait_too() -> None:
 def test_places_common_to_all_models_go_to_the_first_of_all_who_wait() -> None:
     async def test() -> None:
         both = ModelChoice(name=PRIMARY, fallbacks=(FALLBACK,), client_choice="Listed")
-        async with (
-            simulator(speed=1.0, ttft_s=0.02, tokens_per_s=5000.0) as api,
-            proxy(config(api.url, limits=limits(), model=both)) as rig,
-        ):
-            rig.runtime.max_in_flight = 1
-            rig.pipeline.admission.latency.value = 0.01
-            first = asyncio.ensure_future(rig.call(ask(model=FALLBACK)))
-            await until(lambda: rig.runtime.in_flight == 1)
+        async with simulator() as api, proxy(config(api.url, limits=limits(), model=both)) as rig:
             order: list[str] = []
 
-            async def call(name: str, model: str, **headers: str) -> None:
+            async def call(name: str, model: str, headers: dict[str, str]) -> None:
                 assert (await rig.call(ask(model=model), headers=headers)).status == 200
                 order.append(name)
 
-            background = {"x-claudeops-priority": "background"}
             waiting = []
-            for name, model, timeout, headers in [
-                ("3", PRIMARY, "17", {}),
-                ("1", FALLBACK, "13", {}),
-                ("5", PRIMARY, "10", background),
-                ("2", PRIMARY, "15", {"x-claudeops-session": "s"}),
-                ("4", FALLBACK, "19", {}),
-            ]:
-                waiting.append(asyncio.ensure_future(call(name, model, **{"x-stainless-timeout": timeout}, **headers)))
-                await until(lambda: rig.runtime.queued == len(waiting))
-            await asyncio.gather(first, *waiting)
+            async with nobody_may_go(rig):
+                for name, model, headers in [
+                    ("3", PRIMARY, {"x-stainless-timeout": "17"}),
+                    ("1", FALLBACK, {"x-stainless-timeout": "13"}),
+                    ("5", PRIMARY, {"x-stainless-timeout": "10", "x-claudeops-priority": "background"}),
+                    ("2", PRIMARY, {"x-stainless-timeout": "15", "x-claudeops-session": "s"}),
+                    ("4", FALLBACK, {"x-stainless-timeout": "19"}),
+                ]:
+                    waiting.append(asyncio.ensure_future(call(name, model, headers)))
+                    await until(lambda: rig.runtime.queued == len(waiting))
+            await asyncio.gather(*waiting)
             assert order == ["1", "2", "3", "4", "5"]
             assert is_settled(rig)
 
@@ -284,22 +287,20 @@ def test_places_common_to_all_models_go_to_the_first_of_all_who_wait() -> None:
 
 def test_a_session_with_many_waiting_requests_does_not_hold_up_one_with_few() -> None:
     async def test() -> None:
-        async with simulator(speed=1.0, ttft_s=0.01, tokens_per_s=50_000.0) as api, proxy(config(api.url, limits=limits())) as rig:
-            rig.runtime.max_in_flight = 1
-            rig.pipeline.admission.latency.value = 0.01
+        async with simulator() as api, proxy(config(api.url, limits=limits())) as rig:
             order: list[str] = []
 
             async def call(session: str) -> None:
                 assert (await rig.call(ask(), headers={"x-claudeops-session": session})).status == 200
                 order.append(session)
 
-            greedy = [asyncio.ensure_future(call("greedy")) for _ in range(60)]
-            await until(lambda: rig.runtime.queued >= 50)
-            modest = [asyncio.ensure_future(call("modest")) for _ in range(2)]
-            await asyncio.gather(*modest)
-            assert order.count("modest") == 2
-            assert order.count("greedy") < 40, "they were served in turns"
-            await asyncio.gather(*greedy)
+            waiting = []
+            async with nobody_may_go(rig):
+                for session in ["greedy"] * 20 + ["modest"] * 2:
+                    waiting.append(asyncio.ensure_future(call(session)))
+                    await until(lambda: rig.runtime.queued == len(waiting))
+            await asyncio.gather(*waiting)
+            assert order == ["greedy", "modest"] * 2 + ["greedy"] * 18
             assert is_settled(rig)
 
     run(test)

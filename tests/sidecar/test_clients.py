@@ -7,6 +7,8 @@ import json
 from typing import Any
 
 import pytest
+from tests.sidecar.raw_upstream import raw_upstream, read_request
+from tests.sidecar.recorder import events
 from tests.sidecar.rig import PRIMARY, Rig, ask, config, proxy, run, simulator, until
 
 from claudeops.catalogue import RateLimits
@@ -281,18 +283,28 @@ def test_a_chunked_body_over_32_mebibytes_is_a_413_too() -> None:
 
 def test_draining_refuses_new_requests_and_cuts_no_stream() -> None:
     async def test() -> None:
-        async with (
-            simulator(speed=1.0, ttft_s=0.05, tokens_per_s=200.0, output_median_tokens=60.0, output_sigma=0.01) as api,
-            proxy(config(api.url)) as rig,
-        ):
-            running = [asyncio.ensure_future(rig.call(ask(stream=True, max_tokens=200))) for _ in range(50)]
-            await until(lambda: sum(group.in_flight for group in api.stats().groups) == 50)
+        release = asyncio.Event()
+        begun: list[bytes] = []
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            _, body = await read_request(reader)
+            begun.append(body)
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n" + events({"type": "content_block_start"}))
+            await release.wait()
+            writer.write(events({"type": "message_stop"}))
+            await writer.drain()
+
+        async with raw_upstream(script) as api, proxy(config(api.url)) as rig:
+            running = [asyncio.ensure_future(rig.call(ask(stream=True))) for _ in range(20)]
+            await until(lambda: len(begun) == 20)
             rig.pipeline.start_drain()
             reply = await rig.call(ask())
             assert (reply.status, reply.reason) == (503, "draining")
             assert reply.headers["retry-after"] == "1"
+            assert not rig.pipeline.is_idle
+            release.set()
             for reply in await asyncio.gather(*running):
-                assert reply.events[-1][0] == "message_stop"
+                assert [name for name, _ in reply.events] == ["content_block_start", "message_stop"]
             await until(lambda: rig.pipeline.is_idle)
 
     run(test)

@@ -92,7 +92,7 @@ class Admission:
                 self._leave_queue(call, now)
                 answer = _too_long(group.limiter.wait_s(0.0, now), is_clients=now >= call.deadline)
                 self.refuse(call, self._count_shed(call, answer))
-            self.pump(group, now)
+        self._pump_all()
 
     def drain_queues(self, now: float) -> list[Call]:
         """Take everybody out, in order: they walk again, with their arrival, deadline and class."""
@@ -109,7 +109,7 @@ class Admission:
                     answer = self._wait(call, group, now)
                     if answer is not PARKED:
                         self.refuse(call, answer)
-            self.pump(group, now)
+        self._pump_all()
 
     def pump(self, group: GroupRuntime, now: float) -> None:
         """Let go whoever may go now, in the queue's order; set a timer for the next."""
