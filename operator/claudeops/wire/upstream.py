@@ -120,19 +120,16 @@ class UpstreamConnection(Carrier):
             return self.close()
         end = 0
         if not self.has_head:
-            if self.buffer:
-                data, self.buffer = self.buffer + data, b""
+            data = self.buffer + data  # no copy where there is none
             end = data.find(HEAD_END)
-            if end < 0 or end > MAX_HEAD_BYTES or not data.startswith(_USUAL):
+            if not 0 <= end <= MAX_HEAD_BYTES or not data.startswith(_USUAL):
                 data, end = self._find_head(data)
                 if end == 0:
                     return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
-            if not self.is_complete:
-                return self._break_off(transit, data, end, f"the upstream's answer is not valid HTTP/1.1: {error}")
-            self.is_reusable = False
+            return self._break_off(transit, data, end, f"the upstream's answer is not valid HTTP/1.1: {error}")
         parts = self.parts
         if end == 0 and not self.is_complete and len(parts) == 1:
             transit.more(parts.pop(), False)  # an event of a stream, as nearly always
@@ -189,6 +186,7 @@ class UpstreamConnection(Carrier):
             if not data.startswith(_INTERIM):
                 return data, end
             data = data[end + 4 :]
+            self.is_reused = False  # it is not stale: the upstream has the request, and must not get it twice
 
     def _deliver(self, transit: Transit, data: bytes, end: int) -> None:
         parts = self.parts
@@ -205,6 +203,7 @@ class UpstreamConnection(Carrier):
             transit.more(body, is_complete)
             return
         self.has_head = True
+        self.buffer = b""
         head = data[:end]
         if not is_complete:
             lowered = head.lower()
@@ -233,8 +232,9 @@ class UpstreamConnection(Carrier):
         self.pool.release(self)
 
     def _break_off(self, transit: Transit, data: bytes, end: int, reason: str) -> None:
-        """Nonsense in the middle of an answer: what came before it in the same read still counts."""
-        if self.parts:
+        """Nonsense in the middle of an answer, or behind it: what came before it in the same read still counts."""
+        self.is_reusable = False
+        if self.parts or self.is_complete:
             self._deliver(transit, data, end)
         if self.transit is transit:
             self._fail(reason)
