@@ -15,6 +15,7 @@ from claudeops.sidecar.config import decode_secret
 from claudeops.standalone.local_fleet import LocalOptions
 from claudeops.standalone.output import JsonOutput, LineOutput, Output
 from claudeops.standalone.plan import PlanRules
+from claudeops.standalone.program import Program
 from claudeops.standalone.session import RunOptions, check, run_session
 
 KEY_VARIABLE: Final = "ANTHROPIC_API_KEY"
@@ -36,19 +37,21 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("-o", "--output", choices=OUTPUTS, default="auto", help="auto: a table on a terminal, lines elsewhere")
     parser.add_argument("--grace", type=float, default=30.0, metavar="SECONDS", help="left to running requests at the end (default 30)")
     parser.add_argument("--verbose", action="store_true", help="also print what the proxies log when nothing is wrong")
+    parser.add_argument("--workload", default="", metavar="NAME", help="the workload that the command is, where there are several")
+    parser.add_argument("program", nargs="*", metavar="-- COMMAND", help="run this against its workload's proxy, and end with it")
     names = ", ".join(sorted(FleetSettings.__dataclass_fields__))
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help=f"a time constant or threshold: {names}")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Runs until it is stopped: 0. 1 when the manifests cannot be used or a port cannot be had.
+    """Runs until it is stopped: 0; or until its command ends: that one's exit code. 1 when the manifests cannot be used, say.
 
     Raises :class:`~claudeops.errors.ClaudeOpsError` with the reason.
     """
     options = options_of(args)
     if args.check:
         return _check(options)
-    output = _output(args.output)
+    output = _output(args.output) if options.program is None else _aside(args.output, is_verbose=args.verbose)
     try:
         return asyncio.run(run_session(options, output))
     except BrokenPipeError:  # whoever read what is printed has gone
@@ -70,7 +73,8 @@ def options_of(args: argparse.Namespace) -> RunOptions:
         is_verbose=args.verbose,
         settings=parse_settings([*LOCAL_SETTINGS, *args.set]),
     )
-    return RunOptions(tuple(args.file), PlanRules(_fallback_key(args.key_file), args.simulator), local)
+    program = Program(tuple(args.program), args.workload) if args.program else None
+    return RunOptions(tuple(args.file), PlanRules(_fallback_key(args.key_file), args.simulator), local, program)
 
 
 def _fallback_key(path: Path | None) -> bytes | None:
@@ -93,6 +97,11 @@ def _check(options: RunOptions) -> int:
         return 1
     print(f"{len(plan.workloads)} workloads and {len(plan.quotas)} quotas: all can be used")
     return 0
+
+
+def _aside(choice: str, *, is_verbose: bool) -> Output:
+    """Beside a command, which has the standard output for itself."""
+    return JsonOutput(sys.stderr) if choice == "json" else LineOutput(sys.stderr, is_quiet=not is_verbose)
 
 
 def _output(choice: str) -> Output:

@@ -14,6 +14,7 @@ from claudeops.translate.environment import PLACEHOLDER_KEY
 
 FIGURES_S: Final = 10.0
 """How often plain lines repeat the figures of a workload, if they changed."""
+_WRONG: Final = ("warning", "invalid")
 _QUIET: Final = frozenset({"Reconciling", "Stalled", "InjectionMissing", "CappedByQuota"})
 """Conditions that say nothing here, or repeat another one."""
 
@@ -60,17 +61,18 @@ class JsonOutput:
 
 
 class LineOutput:
-    """Lines for a log: what happens, conditions as they change, figures now and then."""
+    """Lines for a log: what happens, conditions as they change, figures now and then. ``is_quiet``: only what is wrong."""
 
-    def __init__(self, stream: TextIO | None = None) -> None:
+    def __init__(self, stream: TextIO | None = None, *, is_quiet: bool = False) -> None:
         self._stream = stream or sys.stdout
+        self._is_quiet = is_quiet
         self._conditions: dict[str, dict[str, tuple[str, str]]] = {}
         self._figures: dict[str, tuple[float, str]] = {}
         self._is_announced: set[str] = set()
 
     def tell(self, event: str, text: str) -> None:
         """One line. Where a proxy listens is said with its metrics, once."""
-        if event == "listening":
+        if event == "listening" or (self._is_quiet and event not in _WRONG):
             return
         mark = {"warning": "!  ", "invalid": "✘  "}.get(event, "")
         self._stream.write(f"{time.strftime('%H:%M:%S')}  {mark}{text}\n")

@@ -21,12 +21,15 @@ from claudeops.standalone.local_fleet import LocalFleet, LocalOptions
 from claudeops.standalone.manifest import Complaint
 from claudeops.standalone.output import Output
 from claudeops.standalone.plan import Plan, PlanRules, make_plan, quota_warnings, with_simulators
+from claudeops.standalone.program import Program, choose_workload, run_program
 from claudeops.standalone.proxy import HOST
 from claudeops.standalone.simulated import LocalSimulator
 from claudeops.standalone.source import ManifestFiles
 
 POLL_S: Final = 0.25
 SHOW_S: Final = 1.0
+READY_POLL_S: Final = 0.05
+INTERRUPTED: Final = 130
 _MEMORY_FOLDERS: Final = ("/dev/shm",)
 
 
@@ -37,6 +40,8 @@ class RunOptions:
     paths: tuple[Path, ...]
     rules: PlanRules
     local: LocalOptions = field(default_factory=LocalOptions)
+    program: Program | None = None
+    """Ends the run when it ends."""
 
 
 class Session:
@@ -61,6 +66,8 @@ class Session:
             raise InvalidResource("\n".join(["these manifests cannot be used:", *(f"  {text}" for text in complaints)]))
         if not plan.workloads:
             raise InvalidResource(f"no ClaudeWorkload in {', '.join(map(str, self._options.paths))}: nothing to run")
+        if self._options.program is not None:
+            choose_workload(self._options.program, plan.workloads)
         ensure_free(self._options.local.first_port, len(plan.workloads) * self._options.local.proxies)
         self._say_what_is_ignored()
         await self.fleet.start()
@@ -88,6 +95,14 @@ class Session:
             self.fleet.refresh(self._problems)
             self._output.show(list(self.fleet.sites.values()), self.fleet.quota_views())
             await asyncio.sleep(SHOW_S)
+
+    async def work(self, program: Program) -> int:
+        """Runs the program as soon as its proxies run their config; its exit code."""
+        site = self.fleet.sites[choose_workload(program, self.fleet.sites)]
+        while site.view.converged != len(site.proxies):
+            await asyncio.sleep(READY_POLL_S)
+            self.fleet.refresh(self._problems)
+        return await run_program(program, site.proxies[0].url)
 
     async def stop(self) -> None:
         """Drains the proxies, then ends what they spoke to."""
@@ -130,6 +145,8 @@ class Session:
 async def run_session(options: RunOptions, output: Output) -> int:
     """Runs until SIGINT, SIGTERM or SIGHUP, then drains; a second one ends everything at once. 0 after an orderly end.
 
+    With a program, it runs until that one ends, and returns its exit code.
+
     Raises :class:`~claudeops.errors.ClaudeOpsError` when it cannot start.
     """
     ending = asyncio.Event()
@@ -140,15 +157,16 @@ async def run_session(options: RunOptions, output: Output) -> int:
         try:
             await session.start()
             tasks += [asyncio.create_task(session.follow()), asyncio.create_task(session.show())]
+            if options.program is not None:
+                tasks.append(asyncio.create_task(session.work(options.program), name="program"))
             done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                task.result()
+            results = {task.get_name(): task.result() for task in done}
         finally:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
             await session.stop()
-    return 0
+    return int(results.get("program", 0 if options.program is None else INTERRUPTED))
 
 
 def check(options: RunOptions) -> tuple[Plan, tuple[Complaint, ...]]:
