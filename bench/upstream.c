@@ -150,14 +150,10 @@ static size_t chunk_end(int index) { return (size_t)(chunks[index].bytes - strea
 
 /* Send what is due of the stream. 0 if the connection is gone. */
 static int pump(struct connection *client, long now) {
-    while (client->sent < stream_length) {
-        size_t until = stream_length;
-        if (client->pace_ns) {
-            while (client->sent >= chunk_end(client->next)) if (client->next++ > 2) client->due_ns += client->pace_ns;
-            if (client->next > 3 && now < client->due_ns && client->sent == chunk_end(client->next - 1)) return 1;
-            until = chunk_end(client->next);
-        }
-        ssize_t count = put(client, stream + client->sent, until - client->sent);
+    while (client->sent < stream_length) {      /* one event a write, as the API sends them */
+        while (client->sent >= chunk_end(client->next)) if (client->next++ > 2) client->due_ns += client->pace_ns;
+        if (client->pace_ns && client->next > 3 && now < client->due_ns && client->sent == chunk_end(client->next - 1)) return 1;
+        ssize_t count = put(client, stream + client->sent, chunk_end(client->next) - client->sent);
         if (count < 0 && errno == EAGAIN) { watch(client, 1); return 1; }
         if (count < 0) { end(client); return 0; }
         client->sent += (size_t)count;

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claudeops.sidecar.wireformat import UNREADABLE, Raw, RequestJson, decode_members, encode
+from claudeops.sidecar.wireformat import ABSENT, UNREADABLE, Raw, RequestJson, decode_members, encode
 
 REMOVE = b""
 """Leave the member out."""
@@ -18,9 +18,9 @@ def edited(body: bytes, edits: dict[str, bytes], asked: RequestJson | None = Non
     read of the body; with it a large value that is to be replaced is not parsed once more.
     """
     if asked is not None and len(body) > LARGE_BYTES:
-        replaced = asked.system if "system" in edits else asked.tools if "tools" in edits else asked.cache_control
+        replaced = asked.system if "system" in edits else asked.tools if "tools" in edits else ABSENT
         if 2 * len(replaced) > len(body):
-            body = _without(body, bytes(replaced))
+            body = _without(body, memoryview(replaced))
     members = decode_members(body)
     for name, value in edits.items():
         if "." in name:
@@ -32,9 +32,9 @@ def edited(body: bytes, edits: dict[str, bytes], asked: RequestJson | None = Non
     return encode(members)
 
 
-def _without(body: bytes, value: bytes) -> bytes:
+def _without(body: bytes, value: memoryview) -> bytes:
     """The body with 0 for a value that is more than half of it: no JSON value that large stands there twice, or overlaps itself."""
-    start, at = value[:BEGINNING_BYTES], -1
+    start, at = bytes(value[:BEGINNING_BYTES]), -1
     while (at := body.find(start, at + 1)) >= 0:
         if body.startswith(value, at):
             return b"%b0%b" % (body[:at], body[at + len(value) :])

@@ -49,15 +49,15 @@ def test_a_dotted_name_edits_inside_a_member() -> None:
 
 
 def test_a_mark_is_set_behind_the_prefix_without_touching_a_byte_before() -> None:
-    assert with_mark(b'"be \\"kind\\""', SHORT) == b'[{"type":"text","text":"be \\"kind\\"","cache_control":{"type":"ephemeral"}}]'
-    assert with_mark(b'[ {"type":"text","text":"a"} , {"text" : "b"} ]', LONG) == (
+    assert with_mark(memoryview(b'"be \\"kind\\""'), SHORT) == b'[{"type":"text","text":"be \\"kind\\"","cache_control":{"type":"ephemeral"}}]'
+    assert with_mark(memoryview(b'[ {"type":"text","text":"a"} , {"text" : "b"} ]'), LONG) == (
         b'[ {"type":"text","text":"a"} , {"text" : "b","cache_control":{"type":"ephemeral","ttl":"1h"}}]'
     )
 
 
 def test_a_marked_or_empty_last_block_gets_no_mark() -> None:
     for prefix in (b'[{"text":"a","cache_control":null}]', b'[{"type":"text","text":""}]', b"[]", b"{}", b"[1]", b'["a"]'):
-        assert with_mark(prefix, SHORT) is None
+        assert with_mark(memoryview(prefix), SHORT) is None
 
 
 def test_thinking_blocks_go_and_the_others_keep_their_bytes() -> None:

@@ -11,6 +11,9 @@ from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, Member, Raw, dec
 
 BREAKPOINTS_MAX = 4
 MARK = b'"cache_control"'
+QUOTE = ord('"')
+TEXT_BLOCK, MARK_BEGIN, BLOCK_END = b'[{"type":"text","text":', b',"cache_control":', b"}]"
+EMPTY = memoryview(b"")
 SHORT = b'{"type":"ephemeral"}'
 LONG = b'{"type":"ephemeral","ttl":"1h"}'
 PREFIX_SHARE = 0.5
@@ -48,8 +51,8 @@ def mark_prefix(call: Call) -> int:
     size_tokens = (len(asked.system) + len(asked.tools)) * call.model.tokens_per_byte.value
     if size_tokens < PREFIX_SHARE * call.model.model.min_cacheable_tokens:
         return count
-    system = bytes(asked.system)
-    tools = bytes(asked.tools) if has_tools else b""
+    system = memoryview(asked.system)
+    tools = memoryview(asked.tools) if has_tools else EMPTY
     count += _count_marks(system) + (_count_marks(tools) if has_tools else 0)
     name, prefix = ("system", system) if len(system) > 2 else ("tools", tools)
     if count >= BREAKPOINTS_MAX:
@@ -62,10 +65,11 @@ def mark_prefix(call: Call) -> int:
     return count + 1
 
 
-def with_mark(prefix: bytes, mark: bytes) -> bytes | None:
+def with_mark(value: memoryview, mark: bytes) -> bytes | None:
     """The system prompt or tool list with a breakpoint at its end; every byte before stays. None if that cannot be."""
-    if prefix.startswith(b'"'):
-        return b'[{"type":"text","text":%b,"cache_control":%b}]' % (prefix, mark)
+    if _is_text(value):
+        return b"".join((TEXT_BLOCK, value, MARK_BEGIN, mark, BLOCK_END))
+    prefix = bytes(value)
     inner = prefix.rstrip()[:-1].rstrip()
     if not prefix.startswith(b"[") or not inner.endswith(b"}"):
         return None
@@ -106,8 +110,16 @@ def _unmarked(block: Member) -> Member:
     return kept
 
 
-def _count_marks(raw: bytes) -> int:
-    if raw.startswith(b'"') or MARK not in raw:
+def _is_text(value: memoryview) -> bool:
+    """A prompt that is one string, as most are: not worth a copy."""
+    return len(value) > 0 and value[0] == QUOTE
+
+
+def _count_marks(value: memoryview) -> int:
+    if _is_text(value):
+        return 0
+    raw = bytes(value)
+    if MARK not in raw:
         return 0
     try:
         blocks = decode_blocks(raw)
