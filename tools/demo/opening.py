@@ -16,7 +16,7 @@ from tools.demo.screen import Screen
 EXAMPLE = "examples/support-bot"
 BOT, READER = "shop/support-bot", "shop/invoice-reader"
 OLD, NEW = "claude-sonnet-4-6", "claude-sonnet-5-5"
-LOAD_S = 3.0
+LOAD_S = 2.0
 LIMIT_PER_MIN = 600
 TITLE = "While Kubernetes comes up: the same YAML on this machine alone"
 
