@@ -43,7 +43,7 @@ class UpstreamConnection(Carrier):
         self.transit: Transit | None = None
         self.request: Request = (b"", b"")
         self.outgoing: Outgoing | None = None
-        """Frames the body of a request that is sent in parts."""
+        """Frames the body of a request that is sent in parts; the connection is for this one request then."""
         self.buffer = b""
         self.idle_since = 0
         self.retires_at = 0
@@ -208,7 +208,9 @@ class UpstreamConnection(Carrier):
         if not is_complete:
             lowered = head.lower()
             self.is_unframed = _FRAMED[0] not in lowered and _FRAMED[1] not in lowered
-        transit.response(int(head[9:12]), head, body, is_complete)  # llhttp's would be the next answer's, had one begun
+        # where another answer has begun behind this one, llhttp has its status
+        status = self.parser.get_status_code() if self.messages == 1 else int(head[9:12])
+        transit.response(status, head, body, is_complete)
 
     def _hold_up(self, is_held_up: bool) -> None:
         """The socket buffer is full, or has drained. Nothing to do for a request that was written whole."""
@@ -226,8 +228,7 @@ class UpstreamConnection(Carrier):
         self.is_reused = True
         if self.is_paused:
             self.slow(False)
-        outgoing, self.outgoing = self.outgoing, None
-        if not self.is_reusable or self.messages != 1 or (outgoing is not None and not outgoing.is_ended):
+        if not self.is_reusable or self.messages != 1 or self.outgoing is not None:
             self.close()
         self.pool.release(self)
 
