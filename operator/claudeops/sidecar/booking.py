@@ -8,12 +8,12 @@ to its end.
 from __future__ import annotations
 
 from claudeops.catalogue import Model
-from claudeops.catalogue.price import Terms, Tokens, is_long_prompt
+from claudeops.catalogue.price import STANDARD, Tokens, is_long_prompt
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.ledger import NO_MODEL, NO_TERMS, NO_USAGE, Used
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.usage import Usage, read_answer
+from claudeops.sidecar.usage import NO_EXTRAS, Usage, read_answer
 
 FALLBACK_ROUND = "fallback_message"
 COMPACTION_ROUND = "compaction"
@@ -23,9 +23,11 @@ def is_plain(call: Call) -> bool:
     """Is this the answer of the model asked, in one round, at standard terms, to its end?"""
     usage = call.usage
     return (
-        not (usage.has_extras or usage.is_guessed or usage.is_fast or usage.is_us or usage.is_batch or usage.is_priority)
-        and (usage.model == call.model.id or not usage.model)
+        usage.extras is NO_EXTRAS
+        and usage.terms is STANDARD
+        and usage.guessed is None
         and usage.is_known
+        and (usage.model == call.model.id or not usage.model)
     )
 
 
@@ -35,15 +37,14 @@ def book(call: Call, runtime: Runtime) -> None:
     if not usage.is_known:
         _book_unknown(call, runtime)
         return
-    if usage.iterations:
+    if usage.extras.rounds:
         _book_rounds(call, runtime)
     else:
         used = runtime.used_by(usage.model or call.model.id)
-        if usage.is_guessed:
-            used.guessed.output += usage.guessed_output
-        _book_part(used, usage, usage.tokens, is_unbilled=usage.is_unbilled)
-    if usage.web_searches:
-        runtime.used_by(usage.model or call.model.id).web_searches += usage.web_searches
+        used.guessed.output += usage.guessed or 0
+        _book_part(used, usage, usage.tokens, is_unbilled=usage.extras.is_unbilled)
+    if usage.extras.web_searches:
+        runtime.used_by(usage.model or call.model.id).web_searches += usage.extras.web_searches
 
 
 def book_probe(model: ModelRuntime, body: bytes) -> None:
@@ -60,14 +61,14 @@ def book_probe(model: ModelRuntime, body: bytes) -> None:
 
 def context_tokens(usage: Usage) -> int:
     """How much of the context window the last round's prompt took."""
-    last = next((one for one in reversed(usage.iterations) if one.kind != COMPACTION_ROUND), None)
+    last = next((one for one in reversed(usage.extras.rounds) if one.kind != COMPACTION_ROUND), None)
     return usage.total_input if last is None else last.prompt
 
 
 def _book_unknown(call: Call, runtime: Runtime) -> None:
     """Nothing was said of its use: an estimate if it broke off, else not even that."""
     usage, used = call.usage, call.model.used
-    if not usage.is_guessed:
+    if usage.guessed is None:
         used.count_unknown(NO_USAGE)
         return
     tokens = Tokens(int(call.estimated_input), usage.output, int(max(0.0, call.estimated_total - call.estimated_uncached)))
@@ -77,12 +78,13 @@ def _book_unknown(call: Call, runtime: Runtime) -> None:
 
 def _book_rounds(call: Call, runtime: Runtime) -> None:
     usage, asked = call.usage, call.model.model
-    is_served_elsewhere = any(one.kind == FALLBACK_ROUND for one in usage.iterations)
+    rounds = usage.extras.rounds
+    is_served_elsewhere = any(one.kind == FALLBACK_ROUND for one in rounds)
     nameless = asked.id if is_served_elsewhere else usage.model or asked.id
     own = Tokens()
-    for one in usage.iterations:
+    for one in rounds:
         used = runtime.used_by(one.model or nameless)
-        _book_part(used, usage, one.tokens, is_unbilled=usage.is_unbilled or (is_served_elsewhere and one.is_declined))
+        _book_part(used, usage, one.tokens, is_unbilled=usage.extras.is_unbilled or (is_served_elsewhere and one.is_declined))
         if _shares_limits(used.model, asked):
             own = own.plus(one.tokens)
     usage.input, usage.output, usage.cache_read, usage.write_5m, usage.write_1h = own
@@ -97,7 +99,7 @@ def _book_part(used: Used, usage: Usage, tokens: Tokens, *, is_unbilled: bool = 
         used.unbilled.add(tokens)
         return
     is_long = used.model is not None and is_long_prompt(used.model, tokens.prompt)
-    terms = Terms(is_long, usage.is_us, usage.is_fast, usage.is_batch, usage.is_priority)
+    terms = usage.terms._replace(is_long=is_long)
     used.account(terms).add(tokens)
     if used.model is None:
         used.count_unknown(NO_MODEL)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from claudeops.catalogue.price import Tokens
+from claudeops.catalogue.price import STANDARD, Terms, Tokens
 from claudeops.sidecar.wireformat import (
+    ABSENT,
     UNREADABLE,
     ErrorBody,
     IterationJson,
@@ -17,6 +18,7 @@ from claudeops.sidecar.wireformat import (
     decode_event,
     decode_iterations,
     decode_message,
+    decode_refusal,
     decode_server_tools,
     decode_stop_details,
 )
@@ -45,38 +47,49 @@ class Round(NamedTuple):
         return self.kind == "message" and self.tokens.output == 0
 
 
+class Extras:
+    """What few answers have."""
+
+    __slots__ = ("is_refused", "refusal", "rounds", "web_searches")
+
+    def __init__(self) -> None:
+        self.rounds: tuple[Round, ...] = ()
+        """``usage.iterations``, where they are listed; the top-level fields leave some of them out."""
+        self.web_searches = 0
+        self.is_refused = False
+        """The model has refused before its first block of content."""
+        self.refusal = ""
+        """The category; "" if it has none."""
+
+    @property
+    def is_unbilled(self) -> bool:
+        """A refusal before output that the API does not bill."""
+        return self.is_refused and self.refusal not in BILLED_REFUSALS
+
+
+NO_EXTRAS = Extras()
+
+
 class Usage:
     """What one answer used, as far as it is known."""
 
     __slots__ = (
-        "cache_read", "first_prompt", "guessed_output", "has_extras", "input", "is_batch", "is_fast", "is_guessed", "is_known",
-        "is_priority", "is_refused", "is_us", "iterations", "model", "output", "refusal", "web_searches", "write_1h", "write_5m",
+        "cache_read", "extras", "first_prompt", "guessed", "input", "is_known", "model", "output", "terms", "write_1h", "write_5m",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self.input = 0
-        self.output = 0
-        self.cache_read = 0
-        self.write_5m = 0
-        self.write_1h = 0
+        self.input = self.output = self.cache_read = self.write_5m = self.write_1h = 0
         self.is_known = False
         """The API has said something of it."""
         self.model = ""
         """Who answered, as the answer names it; "" while nothing is known."""
         self.first_prompt = 0
         """The whole prompt as it was first counted, 0 if that is not known: the rounds of a server-tool loop are counted on top."""
-        self.is_us = self.is_fast = self.is_batch = self.is_priority = False
-        self.has_extras = False
-        """There are iterations, server tools or a refusal to look at."""
-        self.web_searches = 0
-        self.iterations: tuple[Round, ...] = ()
-        """The rounds of the answer, where it lists them; the top-level fields leave some of them out."""
-        self.is_refused = False
-        self.refusal = ""
-        """Its category; "" if it has none."""
-        self.is_guessed = False
-        """The answer broke off: ``guessed_output`` of ``output`` are an estimate, and everything where nothing is known."""
-        self.guessed_output = 0
+        self.terms = STANDARD
+        """As far as the answer names them: whether the prompt is long is not among them."""
+        self.extras = NO_EXTRAS
+        self.guessed: int | None = None
+        """The answer broke off: so much of ``output`` is an estimate, and everything where nothing is known."""
 
     @property
     def uncached(self) -> int:
@@ -95,61 +108,52 @@ class Usage:
 
     def update(self, seen: UsageJson) -> None:
         """Absent fields keep their first value."""
+        self.is_known = True
         if seen.input_tokens is not None:
             self.input = seen.input_tokens
         if seen.output_tokens is not None:
             self.output = seen.output_tokens
         if seen.cache_read_input_tokens is not None:
             self.cache_read = seen.cache_read_input_tokens
-        if seen.cache_creation is not None or seen.cache_creation_input_tokens is not None:
+        if seen.cache_creation_input_tokens or seen.cache_creation is not None:
             self._update_writes(seen)
-        if not self.is_known:
-            self.is_known = True
-            self.first_prompt = self.total_input
-        self._update_terms(seen)
+        if seen.server_tool_use is not ABSENT or seen.iterations is not ABSENT:
+            self._update_extras(seen)
 
     def read_message(self, message: MessageJson) -> None:
-        """A whole answer."""
+        """A whole answer, or that of ``message_start``: only there the terms are named."""
         self.model = message.model
-        if message.usage is not None:
-            self.update(message.usage)
-            if self.has_extras:
-                self.first_prompt = self.iterations[0].prompt if self.iterations else 0 if self.web_searches else self.first_prompt
-        if message.stop_reason == "refusal":
-            self.refuse(message.stop_details, has_content=bytes(message.content) not in (b"", b"[]", b"null"))
+        seen = message.usage
+        if seen is None:
+            return
+        self.update(seen)
+        self.first_prompt = self.input + self.write_5m + self.write_1h + self.cache_read
+        if self.extras is not NO_EXTRAS:
+            rounds = self.extras.rounds
+            self.first_prompt = rounds[0].prompt if rounds else 0 if self.extras.web_searches else self.first_prompt
+        if seen.service_tier is not None or seen.speed is not None or seen.inference_geo is not None:
+            self.terms = _terms_of(seen)
 
     def refuse(self, details: Raw, *, has_content: bool) -> None:
         """The model has refused; before its first block of content that is no output to pay for."""
-        self.has_extras = True
-        self.is_refused = not has_content
+        extras = self._own_extras()
+        extras.is_refused = not has_content
         try:
             found = decode_stop_details(details) if len(details) else None
         except UNREADABLE:
             found = None
-        self.refusal = "" if found is None or found.category is None else found.category
+        extras.refusal = "" if found is None or found.category is None else found.category
 
     def guess(self, output: int) -> None:
         """The end of the answer will not come: it has produced about this much."""
-        self.is_guessed = True
-        if output > self.output:
-            self.guessed_output += output - self.output
-            self.output = output
+        more = max(0, output - self.output)
+        self.guessed = more if self.guessed is None else self.guessed + more
+        self.output += more
 
-    @property
-    def is_unbilled(self) -> bool:
-        """A refusal before output that the API does not bill."""
-        return self.is_refused and self.refusal not in BILLED_REFUSALS
-
-    def _update_terms(self, seen: UsageJson) -> None:
-        if seen.service_tier is not None:
-            self.is_batch = seen.service_tier == "batch"
-            self.is_priority = seen.service_tier == "priority"
-        if seen.speed is not None:
-            self.is_fast = seen.speed == "fast"
-        if seen.inference_geo is not None:
-            self.is_us = seen.inference_geo == "us"
-        if len(seen.server_tool_use) or len(seen.iterations):
-            self._update_extras(seen)
+    def _own_extras(self) -> Extras:
+        if self.extras is NO_EXTRAS:
+            self.extras = Extras()
+        return self.extras
 
     def _update_writes(self, seen: UsageJson) -> None:
         """The 5m/1h split comes only once; a total that grows later has grown by 5m writes (server tools)."""
@@ -168,12 +172,10 @@ class Usage:
             rounds = decode_iterations(seen.iterations) if len(seen.iterations) else None
         except UNREADABLE:
             return  # a form that is not known yet: the top-level fields stand
-        if tools is not None and tools.web_search_requests is not None:
-            self.web_searches = tools.web_search_requests
-            self.has_extras = True
+        if tools is not None and tools.web_search_requests:
+            self._own_extras().web_searches = tools.web_search_requests
         if rounds:
-            self.iterations = tuple(_round(one) for one in rounds)
-            self.has_extras = True
+            self._own_extras().rounds = tuple(_round(one) for one in rounds)
 
 
 def _round(seen: IterationJson) -> Round:
@@ -182,10 +184,21 @@ def _round(seen: IterationJson) -> Round:
     return Round(seen.type, seen.model or "", own.tokens)
 
 
+def _terms_of(seen: UsageJson) -> Terms:
+    tier = seen.service_tier
+    if seen.speed != "fast" and seen.inference_geo != "us" and (tier is None or tier == "standard"):
+        return STANDARD
+    return Terms(is_us=seen.inference_geo == "us", is_fast=seen.speed == "fast", is_batch=tier == "batch", is_priority=tier == "priority")
+
+
 def read_answer(usage: Usage, body: bytes) -> bool:
     """Take the usage out of a whole JSON answer; False if it is not JSON. JSON of another form is left unread: its cost is unknown."""
     try:
-        usage.read_message(decode_message(body))
+        message = decode_message(body)
+        usage.read_message(message)
+        if message.stop_reason == "refusal":
+            refusal = decode_refusal(body)
+            usage.refuse(refusal.stop_details, has_content=bytes(refusal.content) not in (b"", b"[]", b"null"))
     except ValidationError:
         return True
     except UNREADABLE:

@@ -56,10 +56,15 @@ class MessageJson(msgspec.Struct, gc=False):
     """An answer."""
 
     model: str = ""
-    content: Raw = ABSENT
     stop_reason: str | None = None
-    stop_details: Raw = ABSENT
     usage: UsageJson | None = None
+
+
+class RefusalJson(msgspec.Struct, gc=False):
+    """What only a refusal is asked for."""
+
+    content: Raw = ABSENT
+    stop_details: Raw = ABSENT
 
 
 class DeltaJson(msgspec.Struct, gc=False):
@@ -159,15 +164,40 @@ class RequestJson(msgspec.Struct):
     messages: list[TurnJson] = []
 
 
+class BatchParamsJson(msgspec.Struct, gc=False):
+    """What is asked of the ``params`` of one item of a batch."""
+
+    model: str
+    max_tokens: int | float | None = None
+    stream: bool | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | float | None = None
+    thinking: ThinkingJson | None = None
+    output_config: OutputConfigJson | None = None
+    speed: Raw = ABSENT
+    fallbacks: Raw = ABSENT
+
+
+class BatchItemJson(msgspec.Struct, gc=False):
+    """One item of a batch."""
+
+    custom_id: str
+    params: BatchParamsJson
+
+
 Member = dict[str, Raw]
 
 decode_request = msgspec.json.Decoder(RequestJson).decode
+decode_batch_item = msgspec.json.Decoder(BatchItemJson).decode
+decode_value = msgspec.json.Decoder().decode
 decode_members = msgspec.json.Decoder(Member).decode
 decode_list = msgspec.json.Decoder(list[Member]).decode
 decode_blocks = msgspec.json.Decoder(list[BlockJson] | str).decode
 decode_text = msgspec.json.Decoder(str).decode
 decode_message = msgspec.json.Decoder(MessageJson).decode
 decode_event = msgspec.json.Decoder(EventJson).decode
+decode_refusal = msgspec.json.Decoder(RefusalJson).decode
 decode_iterations = msgspec.json.Decoder(list[IterationJson] | None).decode
 decode_server_tools = msgspec.json.Decoder(ServerToolUseJson | None).decode
 decode_stop_details = msgspec.json.Decoder(StopDetailsJson | None).decode
