@@ -29,6 +29,7 @@ PORTKEY_REQUIREMENT = "@portkey-ai/gateway@1.15.2"
 LITELLM, PORTKEY, ENVOY = "LiteLLM", "Portkey", "Envoy"
 MASTER_KEY = "sk-bench-0123456789abcdef0123456789abcdef"
 START_LIMIT_S = 120.0
+WARM_UP_TRIES = 12
 
 
 class Barred(NamedTuple):
@@ -120,7 +121,8 @@ def warm_up(folder: pathlib.Path, subjects: list[Subject]) -> list[Subject]:
     """Each has answered; those come back that can stream here (Portkey 1.15.2 cannot on every version of Node.js)."""
     streaming = []
     for subject in subjects:
-        put_load(folder, subject, Case("warm").body, connections=4, seconds=2)
+        if not any(put_load(folder, subject, Case("warm").body, connections=4, seconds=5).requests for _ in range(WARM_UP_TRIES)):
+            raise RuntimeError(f"{subject.name} answers nothing")
         try:
             put_streams(folder, subject, Case("warm", is_streamed=True).body, connections=2, seconds=2)
             streaming.append(subject)
