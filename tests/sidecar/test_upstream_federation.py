@@ -186,6 +186,7 @@ def test_a_token_that_the_api_no_longer_takes_is_replaced(tmp_path: pathlib.Path
             claude.revoke_tokens()
             reply = await found.rig.call(ask())
             assert (reply.status, reply.reason) == (503, "credentials")
+            assert "refused the access token" in reply.json["error"]["message"]
             await until(lambda: found.rig.runtime.key != first)
             assert (await found.rig.call(ask())).status == 200
             assert len(exchanges(claude)) == 2

@@ -11,6 +11,7 @@ from claudeops.sidecar.caller import Caller
 from claudeops.sidecar.failure import TIMED_OUT, Failure
 from claudeops.sidecar.head_lines import failed_head
 from claudeops.sidecar.settle import settle_answer, settle_usage
+from claudeops.sidecar.stage.session import refused_key
 from claudeops.sidecar.tap import Tap
 from claudeops.sidecar.usage import EventReader
 from claudeops.wire.http1 import LAST_CHUNK, RequestHead
@@ -75,8 +76,7 @@ class Transfer(Call):
             return
         self.status = failure.status or BAD_GATEWAY
         if failure.status == 401:
-            answer = Answer("credentials", "the API refused the workload's key: put a valid one into its Secret")
-            return self.pipeline.refuse(self, answer)
+            return self.pipeline.refuse(self, refused_key(self.pipeline.runtime))
         if not failure.is_answer:
             answer = Answer("upstream", failure.message, status=self.status if self.status == TIMED_OUT else BAD_GATEWAY)
             return self.pipeline.refuse(self, answer)
