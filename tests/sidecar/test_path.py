@@ -65,6 +65,19 @@ def test_only_a_stream_has_a_time_to_its_first_token() -> None:
     run(test)
 
 
+def test_counting_tokens_and_listing_models_say_nothing_about_how_long_messages_take() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            counters = rig.runtime.models[PRIMARY].counters[0]
+            counted = {name: value for name, value in ask().items() if name != "max_tokens"}
+            assert (await rig.call(counted, path="/v1/messages/count_tokens")).status == 200
+            assert (await rig.call(b"", path="/v1/models", method="GET")).status == 200
+            assert counters.requests == {(200, ""): 2}
+            assert (sum(counters.duration.counts), rig.runtime.window.latency.total, rig.runtime.slos[0].entries()) == (0, 0, [])
+
+    run(test)
+
+
 def test_who_leaves_before_the_first_token_is_no_time_to_it() -> None:
     async def test() -> None:
         async with simulator(speed=1.0, ttft_s=5.0) as api, proxy(config(api.url)) as rig:

@@ -17,7 +17,8 @@ GONE = 499
 
 
 def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "") -> None:
-    """Count an answer given to the application (``call.status``; ``reason``: "" for what the API answered)."""
+    """Count an answer given to the application (``call.status``; ``reason``: "" for what the API answered). How long it took is
+    observed of messages only: counting tokens and listing models take a hundredth of the time, and would flatter every objective."""
     model = call.model or runtime.primary
     if model is None:
         return  # there is no configuration yet
@@ -30,7 +31,10 @@ def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "")
             counters.left_out[name] = counters.left_out.get(name, 0) + 1
     if call.tier == FALLBACK:
         runtime.fallback_requests += 1
-    if reason == "" and call.attempts:
+    if reason:
+        if call.queue_s:
+            counters.queue_wait.observe(call.queue_s)
+    elif call.attempts and not call.group.is_auxiliary:
         _observe(call, runtime, counters, now)
 
 
