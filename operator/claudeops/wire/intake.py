@@ -12,9 +12,9 @@ if TYPE_CHECKING:
     from claudeops.wire.server import ServerConnection
 
 ARRIVAL_TICKS = 30
-"""How many sweeps a head may take, a body to be collected, or the next part of one that is passed on."""
-ARRIVAL_BYTES_PER_TICK = 65_536
-"""A body to be collected may take one sweep more for each of these."""
+"""How many sweeps a head may take, and a body may rest."""
+ARRIVAL_BYTES_PER_TICK = 16_384
+"""A body that comes more slowly than this many bytes a sweep uses its rest up too."""
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LATE = "the request took too long to arrive"
 
@@ -22,7 +22,7 @@ LATE = "the request took too long to arrive"
 class Intake:
     """Of one connection; ends by ``accept``, ``end_intake`` or ``refuse`` there."""
 
-    __slots__ = ("collector", "connection", "framing", "held", "is_slow", "must_continue", "since", "transit")
+    __slots__ = ("collector", "connection", "framing", "held", "is_slow", "must_continue", "rest_ticks", "transit")
 
     def __init__(self, connection: ServerConnection, framing: Framing) -> None:
         self.connection = connection
@@ -31,7 +31,7 @@ class Intake:
         self.transit: Transit | None = None
         """Who takes the body in parts."""
         self.held = b""
-        self.since = connection.context.tick
+        self.rest_ticks = float(ARRIVAL_TICKS)
         self.is_slow = False
         self.must_continue = False
 
@@ -51,6 +51,7 @@ class Intake:
 
     def feed(self, data: bytes) -> None:
         """One read of the connection."""
+        self.rest_ticks = min(ARRIVAL_TICKS, self.rest_ticks + len(data) / ARRIVAL_BYTES_PER_TICK)
         parts: list[bytes] = []
         try:
             rest = self.framing.feed(data, parts)
@@ -74,13 +75,11 @@ class Intake:
             if self.transit is not None:
                 self._go_on()
 
-    def check(self, tick: int) -> None:
-        """The sweep's visit. One to be collected may take its time in all, one in parts between its parts."""
-        collector = self.collector
-        allowed = ARRIVAL_TICKS if collector is None else ARRIVAL_TICKS + collector.have // ARRIVAL_BYTES_PER_TICK
-        if self.is_slow:
-            self.since = tick
-        if tick - self.since > allowed:
+    def check(self) -> None:
+        """The sweep's visit. What the client may not send does not count."""
+        if not self.is_slow:
+            self.rest_ticks -= 1.0
+        if self.rest_ticks < 0.0:
             self.connection.refuse_body(408, LATE)
         elif self.transit is not None:
             self.transit.check()
@@ -105,7 +104,6 @@ class Intake:
     def _pass_on(self, parts: list[bytes], rest: bytes | None) -> None:
         connection, transit = self.connection, self.transit
         assert transit is not None
-        self.since = connection.context.tick
         if rest is not None:
             connection.end_intake(rest)
         if parts:

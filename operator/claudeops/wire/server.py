@@ -386,7 +386,7 @@ class ServerConnection(Recipient):
         if self.head is None:
             self._check_waiting(tick - self.since)
         elif self.intake is not None:
-            self.intake.check(tick)
+            self.intake.check()
         elif self.is_eof and is_reset(self.transport):
             self.transport.abort()
         elif self.transit is not None:
