@@ -30,10 +30,10 @@ demo: $(STAMP) ## the main job, end to end (CONTEXT=name: on your own cluster; A
 	@$(PY) -m tools.demo $(if $(CONTEXT),--context $(CONTEXT)) $(ARGS)
 
 test: $(STAMP) ## all tests: lint, unit, sidecar, simulator with real SDKs, real Kubernetes node
-	@$(PY) -m pytest -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(PY) -m pytest -n 3 --dist loadscope $(ARGS)
 
 test-compiled: $(STAMP) ## the tests of the proxy on its compiled form, which the image ships
-	@$(PY) -m tools.compile tests/sidecar -q -n 3 --dist loadgroup --no-loadscope-reorder $(ARGS)
+	@$(PY) -m tools.compile tests/sidecar -q -n 3 --dist loadscope $(ARGS)
 
 unit: $(STAMP) ## only the tests without I/O (seconds)
 	@$(PY) -m pytest tests/unit $(ARGS)

@@ -1,25 +1,26 @@
-"""How the tests are shared out when several processes run them (`make test`: pytest-xdist, ``--dist loadgroup``).
+"""How the tests are shared out when several processes run them (`make test`: pytest-xdist, ``--dist loadscope``).
 
 A group is run by one process, in order: what shares a cluster, a simulator or a measurement stays together.
 """
 
-from pathlib import Path
-
 import pytest
+from xdist.remote import Producer
+from xdist.scheduler import LoadScopeScheduling
 
-FOLDER = Path(__file__).parent
-OWN_CLUSTER = ("test_demo",)
-"""Modules whose clusters are their own: they need not wait for those that share one."""
-
-
-def group_of(path: Path) -> str:
-    """The folder's, but for what brings a cluster of its own."""
-    parts = path.relative_to(FOLDER).parts
-    return path.stem if path.stem in OWN_CLUSTER else parts[0]
+OWN_CLUSTER = "tests/cluster/test_demo.py"
+"""Its cluster is its own: it need not wait for those that share one."""
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long groups first: `tests/cluster` leads by its name already."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(group_of(item.path)))
+class ByFolder(LoadScopeScheduling):
+    """The folders of `tests` in the order of their names, so that the longest, `cluster`, comes first."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        return path if path == OWN_CLUSTER else "/".join(path.split("/")[:2])
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
+    """Used in place of `--dist`'s own."""
+    config.option.loadscopereorder = False
+    return ByFolder(config, log)
