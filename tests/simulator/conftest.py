@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -32,11 +33,23 @@ def sdk_version(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture(scope="session")
-def outcomes(sdk_version: str) -> dict[str, Any]:
+def sessions() -> Iterator[dict[str, subprocess.Popen[str]]]:
+    """``sdk_session.py`` under every SDK, each with a simulator of its own, all at the same time."""
+    with ExitStack() as stack:
+        running = {}
+        for version in SDK_VERSIONS:
+            simulator = stack.enter_context(live_simulator(SimulatorConfig(speed=500, output_median_tokens=60)))
+            command = [sys.executable, "-W", "ignore::DeprecationWarning", str(SESSION), simulator.url]
+            streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+            running[version] = stack.enter_context(subprocess.Popen(command, env=sdk_environment(version), **streams))
+        yield running
+
+
+@pytest.fixture(scope="session")
+def outcomes(sdk_version: str, sessions: dict[str, subprocess.Popen[str]]) -> dict[str, Any]:
     """What happened to each scenario of ``sdk_session.py`` under this SDK."""
-    with live_simulator(SimulatorConfig(speed=500, output_median_tokens=60)) as running:
-        command = [sys.executable, "-W", "ignore::DeprecationWarning", str(SESSION), running.url]
-        done = subprocess.run(command, env=sdk_environment(sdk_version), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
+    process = sessions[sdk_version]
+    output, errors = process.communicate(timeout=120)
+    assert process.returncode == 0, errors
+    found: dict[str, Any] = json.loads(output)
     return found

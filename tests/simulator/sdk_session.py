@@ -6,6 +6,7 @@ Run as ``python sdk_session.py BASE_URL`` with one of the SDKs on PYTHONPATH. Im
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 import sys
 import traceback
@@ -29,7 +30,9 @@ TOOL = {
 }
 
 
+@functools.cache
 def client(**options: Any) -> anthropic.Anthropic:
+    """A client with these options; one for all scenarios, as making one is slow."""
     return anthropic.Anthropic(**{"base_url": URL, "api_key": KEY, "max_retries": 0, **options})
 
 
