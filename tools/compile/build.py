@@ -8,7 +8,7 @@ import sys
 import sysconfig
 from pathlib import Path
 
-from tools.localcluster.cache import cached, digest
+from tools.localcluster.cache import cache_root, cached, digest
 from tools.localcluster.command import run
 from tools.localcluster.pip import virtualenv
 
@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[2]
 SOURCES = REPOSITORY / "operator"
 PACKAGE = "claudeops"
 LOCK = REPOSITORY / "tools/images/locks/compile.txt"
-GROUP = "claudeops"
+GROUP = KIND = "compiled"
 # Nothing of these runs for each request, or they hold classes that mypyc cannot make faster (msgspec's Structs) or make at all.
 COLD = {
     "sidecar": (
@@ -57,9 +57,18 @@ def hot_modules() -> list[str]:
 
 def shared_objects() -> Path:
     """The folder that, laid over the source root, makes it the compiled form. Built if need be; raises LocalClusterError."""
+    return cached(KIND, _key(), _build) / "out"
+
+
+def built_objects() -> Path | None:
+    """The same if it has been built already."""
+    folder = cache_root() / KIND / _key()
+    return folder / "out" if folder.is_dir() else None
+
+
+def _key() -> str:
     sources = [SOURCES / PACKAGE / name for name in INPUTS]
-    key = digest(Path(__file__), LOCK, sys.version, sysconfig.get_platform(), *(path for path in sources if path.exists()))
-    return cached("compiled", key, _build) / "out"
+    return digest(Path(__file__), LOCK, sys.version, sysconfig.get_platform(), *(path for path in sources if path.exists()))
 
 
 def site() -> Path:

@@ -8,7 +8,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from configparser import ConfigParser
 from pathlib import Path
 
-from tools.compile.build import shared_objects
+from tools.compile.build import built_objects, shared_objects
 from tools.localcluster.cache import cached, digest
 from tools.localcluster.command import run
 from tools.localcluster.errors import LocalClusterError
@@ -36,15 +36,18 @@ RECIPE = digest(*(Path(__file__).with_name(f"{name}.py") for name in ("layer", "
 
 
 class Recipe:
-    """The images of this checkout; layers are made in parallel, each once, and only those whose inputs changed."""
+    """The images of this checkout; layers are made in parallel, each once, and only those whose inputs changed.
 
-    def __init__(self, pool: Executor, progress: Progress) -> None:
+    What is shipped has the compiled form of the proxy; a cluster of our own takes it where it has been built, and does not wait for it.
+    """
+
+    def __init__(self, pool: Executor, progress: Progress, *, is_shipped: bool = False) -> None:
         self._base = pool.submit(_base_layer, progress)
         self._pause = pool.submit(_pause_layer)
         self._packages = {lock: pool.submit(_locked_layer, lock, "opt/packages", progress) for lock in ("controller", "sidecar")}
         self._sdks = [pool.submit(_locked_layer, f"sdk-{version}", f"sdk/{version}", progress) for version in SDK_VERSIONS]
         self._wheel = pool.submit(_wheel_layer, progress)
-        self._compiled = pool.submit(_compiled_layer, progress)
+        self._compiled = pool.submit(_compiled_layers, progress, is_shipped=is_shipped)
 
     def stable(self) -> list[Image]:
         """What does not change with our sources: the pause and example images, and the others without their wheel."""
@@ -57,19 +60,19 @@ class Recipe:
         ]
 
     def ours(self) -> list[Image]:
-        """The images that hold our wheel; the sidecar's has the compiled form of its hot modules besides."""
+        """The images that hold our wheel; the sidecar's may have the compiled form of its hot modules besides."""
         base, wheel = self._base.result(), self._wheel.result()
         controller, sidecar = self._packages["controller"].result(), self._packages["sidecar"].result()
         return [
             Image("claudeops-controller:dev", (base, controller, wheel), OURS),
-            Image("claudeops-sidecar:dev", (base, sidecar, wheel, self._compiled.result()), LEAN),
+            Image("claudeops-sidecar:dev", (base, sidecar, wheel, *self._compiled.result()), LEAN),
         ]
 
 
 def build_images(progress: Progress) -> list[Image]:
     """All images that a cluster needs to run the product and its demo."""
     with ThreadPoolExecutor() as pool:
-        recipe = Recipe(pool, progress)
+        recipe = Recipe(pool, progress, is_shipped=True)
         return [*recipe.stable()[1:2], *recipe.ours()]
 
 
@@ -114,15 +117,19 @@ def _wheel_layer(progress: Progress) -> Layer:
     return _layer("wheel", [sys.version, *(REPOSITORY / source for source in SOURCES)], fill)
 
 
-def _compiled_layer(progress: Progress) -> Layer:
+def _compiled_layers(progress: Progress, *, is_shipped: bool) -> list[Layer]:
     """Lies over the wheel's: beside each hot module's source its shared object, which Python prefers."""
+    found = built_objects()
+    if found is None and not is_shipped:
+        progress.say("the proxy runs interpreted: its compiled form has not been built (python -m tools.compile)")
+        return []
     with progress.step("image layer: the proxy compiled"):
-        objects = shared_objects()
+        objects = found or shared_objects()
 
         def fill(tree: Path) -> None:
             shutil.copytree(objects, tree / "opt/claudeops")
 
-        return _layer("compiled", [objects.parent.name], fill)
+        return [_layer("compiled", [objects.parent.name], fill)]
 
 
 def build_wheel(folder: Path) -> Path:
