@@ -340,3 +340,21 @@ def test_the_state_is_not_served_at_the_pod_s_address_and_nothing_changes_by_ask
         assert (status, body) == (200, b"") and fields["content-length"] == "3"
 
     drive(work)
+
+
+def test_pages_come_in_the_order_in_which_they_were_asked_for_and_metrics_in_the_form_that_was(proxy: Process) -> None:
+    async def work() -> None:
+        proxy.write(document("http://127.0.0.1:9"))
+        proxy.start()
+        await proxy.ready()
+        asked = b"GET /metrics HTTP/1.1\r\nhost: x\r\naccept: application/openmetrics-text; version=1.0.0, text/plain;q=0.5\r\n\r\n"
+        last = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        status, fields, rest = split(await send(proxy.admin, asked + last))
+        assert (status, fields["content-type"]) == (200, "application/openmetrics-text; version=1.0.0; charset=utf-8")
+        size = int(fields["content-length"])
+        assert rest[:size].endswith(b"# EOF\n")
+        assert split(rest[size:])[2] == b"ok\n"
+        status, fields, body = await get(proxy.admin, "/metrics")
+        assert (status, fields["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8") and b"# EOF" not in body
+
+    drive(work)
