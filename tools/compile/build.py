@@ -10,6 +10,7 @@ from pathlib import Path
 
 from tools.localcluster.cache import cache_root, cached, digest
 from tools.localcluster.command import run
+from tools.localcluster.errors import LocalClusterError
 from tools.localcluster.pip import virtualenv
 
 REPOSITORY = Path(__file__).parents[2]
@@ -84,6 +85,8 @@ def site() -> Path:
 
 def _build(folder: Path) -> None:
     """Compile a copy, at low priority: whoever builds other things beside it should not wait for this."""
+    if not shutil.which("gcc") or not Path(sysconfig.get_path("include"), "Python.h").exists():
+        raise LocalClusterError("a C compiler or Python's headers are missing: apt-get install gcc libc6-dev python3-dev")
     python = virtualenv("compile", LOCK)
     work = folder / "work"
     shutil.copytree(SOURCES / PACKAGE, work / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))

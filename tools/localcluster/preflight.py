@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import sys
-import sysconfig
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -25,7 +24,6 @@ PACKAGES = {
     "openssl": ("openssl",),
     "ca-certificates": (),
     "util-linux": ("unshare", "nsenter"),
-    "gcc": ("gcc",),
 }
 HIDDEN_FOLDERS = ("/run", "/var/lib", "/var/log")
 ELSEWHERE = "use a cluster of your own instead (make demo CONTEXT=...)"
@@ -84,10 +82,6 @@ def missing_packages() -> list[str]:
     missing = [package for package, programs in PACKAGES.items() if not all(shutil.which(p) for p in programs)]
     if not cni_folder():
         missing.append("containernetworking-plugins")
-    if not Path("/usr/include/stdio.h").exists():
-        missing.append("libc6-dev")
-    if not Path(sysconfig.get_path("include"), "Python.h").exists():
-        missing.append("python3-dev")
     # Debian's own Python gets pip from either of two packages.
     if sys.base_prefix == "/usr" and not find_spec("pip") and not find_spec("ensurepip"):
         missing.append("python3-venv")
