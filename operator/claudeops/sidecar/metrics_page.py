@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from claudeops.sidecar.admin import Page
@@ -36,8 +37,6 @@ class MetricsPage:
 
     async def _load(self) -> Any:
         if self._writer is None:
-            from concurrent.futures import ThreadPoolExecutor
-
             with ThreadPoolExecutor(1) as executor:
                 self._writer = await asyncio.get_running_loop().run_in_executor(executor, importlib.import_module, _WRITER)
         return self._writer
