@@ -26,6 +26,8 @@ except ModuleNotFoundError:  # the SDK before 1.0
 API, PROXY, KEY = sys.argv[1:4]
 OLD, NEW, SMALL = "claude-sonnet-4-6", "claude-sonnet-5-5", "claude-haiku-4-5"
 NOT_COMPARED = frozenset({"date", "connection"})
+KEYS = {"x-api-key", "authorization"}
+"""One of the two: the proxy puts the workload's own key in its place."""
 FRAMING = {"transfer-encoding", "content-length"}
 """How a body is delimited belongs to each connection: an error event that was held back comes with its length instead of in chunks."""
 USER: list[Any] = [{"role": "user", "content": "How full is the pool, and why? Ünïcödé 🌊."}]
@@ -329,6 +331,18 @@ SCENARIOS = (
 )  # fmt: skip
 
 
+def received() -> list[str]:
+    """What the API got, as far as its log says: of every request but those past the record."""
+    kept = ("method", "path", "code", "api_version", "user_agent", "stainless", "body_sha256")
+    found = []
+    for entry in admin("GET", "requests?limit=1000"):
+        if "urllib" not in entry["user_agent"]:
+            names = sorted({name.lower() for name in entry["header_names"]} - KEYS - NOT_COMPARED)
+            is_form = entry["path"] == "/v1/files"  # its boundary is another one each time
+            found.append(repr([*(entry[name] for name in kept if not (is_form and name == "body_sha256")), names]))
+    return sorted(found)
+
+
 def play(side: Side) -> dict[str, tuple[list[Exchange], str]]:
     """Every scenario at one side, from the same beginning."""
     admin("POST", "reset")
@@ -363,7 +377,8 @@ def differences(api: list[Exchange], proxy: list[Exchange]) -> list[str]:
 
 
 def main() -> None:
-    api, proxy = play(Side(API)), play(Side(PROXY))
+    api, asked = play(Side(API)), received()
+    proxy, passed_on = play(Side(PROXY)), received()
     report = {
         name: {
             "exchanges": len(api[name][0]),
@@ -373,7 +388,9 @@ def main() -> None:
         }
         for name in api
     }
-    print(json.dumps({"version": anthropic.__version__, "scenarios": report}))
+    lost, added = [entry for entry in asked if entry not in passed_on], [entry for entry in passed_on if entry not in asked]
+    requests = {"count": len(asked), "lost": lost, "added": added}
+    print(json.dumps({"version": anthropic.__version__, "scenarios": report, "requests": requests}))
 
 
 main()

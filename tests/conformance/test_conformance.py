@@ -93,3 +93,10 @@ def test_the_proxy_passes_on_what_the_api_says(report: dict[str, Any], scenario:
     assert seen["exchanges"] > 0
     assert seen["differences"] == [], "\n".join(seen["differences"])
     assert seen["outcomes"] == [], "\n".join(seen["outcomes"])
+
+
+def test_the_api_receives_what_the_application_sends(report: dict[str, Any]) -> None:
+    """Bodies byte for byte (by their hash), and the headers' names and the values that the API's log keeps."""
+    requests = report["requests"]
+    assert requests["count"] > 40
+    assert (requests["lost"], requests["added"]) == ([], [])
