@@ -428,3 +428,54 @@ def test_long_uploads_hold_up_neither_each_other_nor_anything_else() -> None:
             assert sum(answers(rig, "files").values()) == 9
 
     run(test)
+
+
+def test_a_batch_lives_its_life_through_the_proxy() -> None:
+    async def test() -> None:
+        async with simulator(speed=1e6) as api, proxy(opened(api.url)) as rig:
+            batch = (await rig.call({"requests": [item("a"), item("b")]}, path=BATCHES)).json
+            path = f"{BATCHES}/{batch['id']}"
+
+            async def status() -> str:
+                return str((await rig.call(b"", path=path, method="GET")).json["processing_status"])
+
+            while await status() != "ended":
+                await asyncio.sleep(0.01)
+            listed = (await rig.call(b"", path=f"{BATCHES}?limit=5", method="GET")).json
+            assert [entry["id"] for entry in listed["data"]] == [batch["id"]]
+            reply = await rig.call(b"", path=f"{path}/results", method="GET")
+            assert reply.headers["content-type"] == "application/x-jsonl"
+            lines = [json.loads(line) for line in reply.body.splitlines()]
+            assert {line["custom_id"]: line["result"]["type"] for line in lines} == {"a": "succeeded", "b": "succeeded"}
+            assert (await rig.call(b"", path=f"{path}/cancel", method="POST")).status in (200, 400)
+            assert (await rig.call(b"", path=path, method="DELETE")).status == 200
+            assert (await rig.call(b"", path=path, method="GET")).status == 404
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_batch_that_was_refused_is_none_for_the_api() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(opened(api.url)) as rig:
+            reply = await rig.call({"requests": [item("a", system="x" * 200_000), item("b", model="claude-opus-4-8")]}, path=BATCHES)
+            assert (reply.status, reply.reason) == (403, "policy")
+            assert (await rig.call(b"", path=BATCHES, method="GET")).json["data"] == []
+
+    run(test)
+
+
+def test_a_file_comes_back_as_it_was() -> None:
+    async def test() -> None:
+        data = bytes(range(256)) * 20_000
+        form = b'--b1\r\nContent-Disposition: form-data; name="file"; filename="x"\r\n\r\n%b\r\n--b1--\r\n' % data
+        async with simulator(has_downloadable_files=True) as api, proxy(opened(api.url)) as rig:
+            headers = {"content-type": "multipart/form-data; boundary=b1"}
+            file = (await rig.call(form, path=FILES, headers=headers)).json
+            assert file["size_bytes"] == len(data)
+            reply = await rig.call(b"", path=f"{FILES}/{file['id']}/content", method="GET")
+            assert (reply.status, reply.body == data) == (200, True)
+            assert (await rig.call(b"", path=f"{FILES}/{file['id']}", method="DELETE")).json["type"] == "file_deleted"
+            assert (await rig.call(b"", path=f"{FILES}/{file['id']}", method="GET")).status == 404
+
+    run(test)

@@ -10,44 +10,16 @@ import re
 from array import array
 from dataclasses import replace
 
-import msgspec
-
 from claudeops.policy.sampling import Adjustments, Asked, SamplingPolicy
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.batch_reader import BatchReader, NotABatch
 from claudeops.sidecar.model import PRIMARY, ModelRuntime
 from claudeops.sidecar.rules import model_rules, profile_of
 from claudeops.sidecar.runtime import Runtime
-from claudeops.sidecar.wireformat import OutputConfigJson, Raw, ThinkingJson
+from claudeops.sidecar.wireformat import UNREADABLE, BatchItemJson, BatchParamsJson, decode_batch_item
 
 ITEMS_MAX = 100_000
 _CUSTOM_ID = re.compile("[a-zA-Z0-9_-]{1,64}")
-_ABSENT = Raw(b"")
-
-
-class ParamsJson(msgspec.Struct, gc=False):
-    """What is asked of one item's ``params``."""
-
-    model: str
-    max_tokens: int | float | None = None
-    stream: bool | None = None
-    temperature: float | None = None
-    top_p: float | None = None
-    top_k: int | float | None = None
-    thinking: ThinkingJson | None = None
-    output_config: OutputConfigJson | None = None
-    speed: Raw = _ABSENT
-    fallbacks: Raw = _ABSENT
-
-
-class ItemJson(msgspec.Struct, gc=False):
-    """One item."""
-
-    custom_id: str
-    params: ParamsJson
-
-
-_decode_item = msgspec.json.Decoder(ItemJson).decode
 
 
 class BatchInspector:
@@ -85,8 +57,8 @@ class BatchInspector:
 
     def _inspect(self, raw: bytes, index: int) -> Answer | None:
         try:
-            item = _decode_item(raw)
-        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            item = decode_batch_item(raw)
+        except UNREADABLE as error:
             return Answer("bad_request", f"requests.{index}: {error}")
         where = f'requests.{index} (custom_id "{item.custom_id}")'
         problem = self._problem(item, index)
@@ -99,7 +71,7 @@ class BatchInspector:
         model, policy = found
         return self._hold(item.params, model, policy.adjust(_asked(item.params)), where)
 
-    def _problem(self, item: ItemJson, index: int) -> str:
+    def _problem(self, item: BatchItemJson, index: int) -> str:
         """What the API itself refuses in a batch (reference anthropic-api, section 10); empty if nothing."""
         params = item.params
         if index >= ITEMS_MAX:
@@ -134,7 +106,7 @@ class BatchInspector:
         self.policies[name] = found
         return found
 
-    def _hold(self, params: ParamsJson, model: ModelRuntime, result: Adjustments, where: str) -> Answer | None:
+    def _hold(self, params: BatchParamsJson, model: ModelRuntime, result: Adjustments, where: str) -> Answer | None:
         if result.violation is not None:
             return Answer("policy", f"{where}: {result.violation}")
         if result.names:
@@ -147,7 +119,7 @@ class BatchInspector:
         return None
 
 
-def _asked(params: ParamsJson) -> Asked:
+def _asked(params: BatchParamsJson) -> Asked:
     asked = Asked(params.max_tokens)
     asked.can_think = False  # nothing is added
     asked.temperature, asked.top_p, asked.top_k = params.temperature, params.top_p, params.top_k

@@ -10,14 +10,13 @@ from __future__ import annotations
 
 import re
 
-import msgspec
+from claudeops.sidecar.wireformat import UNREADABLE, decode_value
 
 ITEM_MAX_BYTES = 32 * 1024 * 1024
 """The API's limit for one Messages request."""
 MEMBER_MAX_BYTES = 65_536
 """Of a member that is not ``requests``: the API has none today."""
 DEPTH_MAX = 256
-_decode = msgspec.json.Decoder().decode
 _QUOTE, _COLON, _COMMA, _OPEN_LIST, _CLOSE_LIST, _OPEN_OBJECT, _CLOSE_OBJECT = b'":,[]{}'
 _INERT = re.compile(rb'(?:[^"{}\[\]]++|"[^"\\]*+(?:\\.[^"\\]*+)*+")*+', re.DOTALL)
 """Everything that opens and closes nothing: whole strings, and what is between them."""
@@ -126,8 +125,8 @@ class BatchReader:
             items.append(value)
             return
         try:
-            decoded = _decode(value)
-        except (msgspec.DecodeError, RecursionError) as error:
+            decoded = decode_value(value)
+        except UNREADABLE as error:
             raise NotABatch(f"the body is not JSON: {error}") from error
         if self.state == _KEY:
             self.key = str(decoded)
