@@ -7,11 +7,11 @@ from collections.abc import Callable, Sequence
 from hashlib import sha256
 
 from claudeops.simulator.batchdesk import BatchDesk
-from claudeops.simulator.call import Call
+from claudeops.simulator.call import CACHE_CONTROL, Call
 from claudeops.simulator.encoding import decode_body
 from claudeops.simulator.filedesk import FileDesk
 from claudeops.simulator.http import Connection, Request
-from claudeops.simulator.message import MessageRequest
+from claudeops.simulator.message import CountRequest, MessageRequest
 from claudeops.simulator.modelinfo import list_models, retrieve_model
 from claudeops.simulator.organization import OrganizationDesk
 from claudeops.simulator.pace import Dice
@@ -188,10 +188,17 @@ def entry_of(call: Call, code: int, error: str | None) -> LoggedRequest:
         max_tokens=message.max_tokens if isinstance(message, MessageRequest) else None,
         effort=None if message is None else message.effort(),
         thinking=None if message is None else message.thinking_type(),
-        cache_control_count=0 if message is None else len(breakpoints(message)) + (message.cache_control is not None),
+        cache_control_count=_breakpoint_count(request, message),
         stainless={n.decode("latin-1"): v.decode("latin-1") for n, v in headers.items() if n.startswith(b"x-stainless-")},
         header_names=request.header_names,
         body_sha256=sha256(request.body).hexdigest(),
         error=error,
         input_tokens=call.lookup.use.total,
     )
+
+
+def _breakpoint_count(request: Request, message: CountRequest | None) -> int:
+    """How many prompt-cache breakpoints the request has."""
+    if message is None or CACHE_CONTROL not in request.body:
+        return 0
+    return len(breakpoints(message)) + (message.cache_control is not None)

@@ -17,6 +17,9 @@ from claudeops.simulator.promptcache import InputUse, Lookup
 from claudeops.simulator.transcript import Transcript
 from claudeops.simulator.workspacelimit import Pool
 
+CACHE_CONTROL = b'"cache_control"'
+"""A body without these bytes has no breakpoints: cheaper to look for than to walk through its blocks."""
+
 
 class Call:
     """One request to an API endpoint. Stages fill it in from top to bottom."""

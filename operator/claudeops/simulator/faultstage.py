@@ -29,6 +29,13 @@ def subject_of(call: Call) -> Subject:
     )
 
 
+def _ratelimits_now(call: Call, world: World) -> bytes:
+    """The rate-limit headers of a call that has not yet come to its limits."""
+    if call.standard is not None:
+        call.standard.advance()
+    return current_ratelimits(call, world)
+
+
 def meet_faults(call: Call, world: World) -> Problem | None:
     """The fault that the script has for this call; some end it here, the others are the answer's."""
     if not world.faults.is_any:
@@ -37,10 +44,10 @@ def meet_faults(call: Call, world: World) -> Problem | None:
     if fault is None:
         return None
     if fault.kind == "throttle":
-        call.ratelimit_lines = current_ratelimits(call, world)
+        call.ratelimit_lines = _ratelimits_now(call, world)
         return Problem(429, "rate_limit_error", "Number of requests has exceeded your rate limit.", fault.retry_after_s, True)
     if fault.kind == "error" and fault.code is not None:
-        call.ratelimit_lines = current_ratelimits(call, world)
+        call.ratelimit_lines = _ratelimits_now(call, world)
         return error_of(fault.code, fault.retry_after_s)
     if fault.kind == "down" or (fault.after_events is None and fault.kind in ("reset", "garbage")):
         return BROKEN

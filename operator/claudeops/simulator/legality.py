@@ -29,11 +29,18 @@ def violation(request: CountRequest, model: Model, version: str, betas: str = ""
     others).
     """
     message = sampling_violation(request, model, version) or block_violation(request, version)
+    checks = _CHECKS
     if message is None and isinstance(request, MessageRequest):
-        message = _beta_violation(request, betas) or next((found for check in _MESSAGE_CHECKS if (found := check(request, model))), None)
+        message = _beta_violation(request, betas)
+        checks = _ALL_CHECKS
+    message = message or _speed_violation(request, model, betas)
     if message is not None:
         return message
-    return _speed_violation(request, model, betas) or next((found for check in _CHECKS if (found := check(request, model))), None)
+    for check in checks:
+        message = check(request, model)
+        if message is not None:
+            return message
+    return None
 
 
 def _max_tokens_violation(request: CountRequest, model: Model) -> str | None:
@@ -104,4 +111,4 @@ _CHECKS: tuple[Check, ...] = (
     cache_control_violation,
     image_violation,
 )
-_MESSAGE_CHECKS: tuple[Check, ...] = (_max_tokens_violation, _service_violation)
+_ALL_CHECKS: tuple[Check, ...] = (_max_tokens_violation, _service_violation, *_CHECKS)

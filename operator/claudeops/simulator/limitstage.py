@@ -64,7 +64,7 @@ def limit_ramp(call: Call, world: World) -> Problem | None:
 def limit_rates(call: Call, world: World) -> Problem | None:
     """The rate limits: a priority commitment while it lasts, else the workspace's and the organisation's."""
     assert call.model is not None and call.group is not None and call.account is not None
-    if _is_within_priority(call, world):
+    if world.pools.has_priority and _is_within_priority(call, world):
         call.ratelimit_lines = current_ratelimits(call, world)
         return None
     rule = load_catalogue().groups.get(call.model.rate_limit_group or "")
@@ -126,14 +126,16 @@ def current_ratelimits(call: Call, world: World) -> bytes:
     """The rate-limit headers of this moment, unless they are turned off or nothing is limited."""
     if call.standard is None or call.standard.limiter is None or not world.config.has_ratelimit_headers:
         return b""
-    call.standard.advance()
+    if call.group is not call.standard:
+        call.standard.advance()
     now_s = world.identity.now_s() if world.identity.is_fixed else time.time()
     lines = ratelimit_lines(_shown(call.standard.limiter, world), now_s, _scarcest(call))
-    if call.service.speed == "fast" and call.group is not None and call.group.limiter is not None:
-        lines += special_lines("fast", _shown(call.group.limiter, world), now_s)
-    pool = _priority_pool(call, world)
-    if pool is not None and pool.limiter is not None:
-        lines += special_lines("priority", _shown(pool.limiter, world), now_s)
+    if call.service is STANDARD and not world.pools.has_priority:
+        return lines
+    fast = call.group if call.service.speed == "fast" else None
+    for kind, pool in (("fast", fast), ("priority", _priority_pool(call, world))):
+        if pool is not None and pool.limiter is not None:
+            lines += special_lines(kind, _shown(pool.limiter, world), now_s)
     return lines
 
 

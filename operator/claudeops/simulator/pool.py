@@ -47,6 +47,11 @@ def is_pool(name: str) -> bool:
     return name in _REQUEST_POOLS or name.removeprefix(FAST_PREFIX).removeprefix(PRIORITY_PREFIX) in load_catalogue().groups
 
 
+def _has_priority(limits: Iterable[str]) -> bool:
+    """Whether anybody has a priority commitment."""
+    return any(name.startswith(PRIORITY_PREFIX) for name in limits)
+
+
 def _share_of(limits: RateLimits | None, share: float) -> RateLimits | None:
     if limits is None:
         return None
@@ -142,12 +147,8 @@ class Pools:
         self._tier = config.tier
         self._limits = dict(config.limits)
         self._burst_s = config.burst_s
+        self.has_priority = _has_priority(self._limits)
         self._groups: dict[tuple[str, str], Group] = {}
-
-    @property
-    def has_priority(self) -> bool:
-        """Whether anybody has a priority commitment."""
-        return any(name.startswith(PRIORITY_PREFIX) for name in self._limits)
 
     @property
     def batch_limits(self) -> BatchLimits | None:
@@ -189,6 +190,7 @@ class Pools:
         self._tier = change.tier if change.tier is not None else self._tier
         self._burst_s = change.burst_s if change.burst_s is not None else self._burst_s
         self._limits.update(change.limits)
+        self.has_priority = _has_priority(self._limits)
         for (_, name), group in self._groups.items():
             group.advance()
             limits = self.limits_of(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, deque
+from collections.abc import Iterable
 from typing import Any
 
 import msgspec
@@ -47,7 +48,11 @@ class Totals(msgspec.Struct):
 
 
 class GroupStats(msgspec.Struct, frozen=True):
-    """One group of one organisation. ``share_of_limit``: own use since the reset over what the limits allowed in that time."""
+    """One group of one organisation. ``share_of_limit``: own use since the reset over what the limits allowed in that time.
+
+    ``busiest_minute``: the most that was used in any 60 whole seconds of the timeline, own and outside together, each of requests,
+    input and output by itself: what a limit that says "per minute" must not see exceeded by more than its burst.
+    """
 
     organization: str
     group: str
@@ -57,6 +62,7 @@ class GroupStats(msgspec.Struct, frozen=True):
     outside_share: float
     used: Totals
     share_of_limit: Levels | None
+    busiest_minute: Levels
     in_flight: int
     timeline: list[Second]
 
@@ -187,6 +193,7 @@ class GroupRecord:
             outside_share=0.0 if limiter is None else limiter.outside_share,
             used=msgspec.structs.replace(self.totals, throttled_by=dict(self.totals.throttled_by)),
             share_of_limit=share,
+            busiest_minute=busiest_minute(self._ring),
             in_flight=self.in_flight,
             timeline=[msgspec.structs.replace(row) for row in self._ring if row.at > now_s - seconds],
         )
@@ -204,6 +211,25 @@ def share_of_limit(totals: Totals, limits: RateLimits, elapsed_s: float) -> Leve
         share(totals.input_tokens, limits.input_tokens_per_minute),
         share(totals.output_tokens, limits.output_tokens_per_minute),
     )
+
+
+def busiest_minute(rows: Iterable[Second]) -> Levels:
+    """The largest sums over 60 seconds; rows in order of time."""
+    window: deque[tuple[int, tuple[float, float, float]]] = deque()
+    sums, most = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
+    for row in rows:
+        while window and window[0][0] <= row.at - 60:
+            _, gone = window.popleft()
+            sums = [total - amount for total, amount in zip(sums, gone, strict=True)]
+        used = (
+            row.requests + row.outside_requests,
+            row.input_tokens + row.outside_input_tokens,
+            row.output_tokens + row.outside_output_tokens,
+        )
+        window.append((row.at, used))
+        sums = [total + amount for total, amount in zip(sums, used, strict=True)]
+        most = [max(pair) for pair in zip(most, sums, strict=True)]
+    return Levels(*(round(value, 2) for value in most))
 
 
 class Referee:

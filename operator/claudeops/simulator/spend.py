@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 
 from claudeops.catalogue import Model, load_catalogue
-from claudeops.catalogue.price import PICO_PER_USD, Rates, Terms, Tokens, cost_of, is_long_prompt, rates_of, usd
+from claudeops.catalogue.price import PICO_PER_USD, Rates, Terms, rates_of, usd
 from claudeops.simulator.config import Account
 from claudeops.simulator.content import Service
 from claudeops.simulator.promptcache import InputUse
@@ -21,22 +21,21 @@ WORKSPACE_PREFIX = "workspace:"
 
 
 @lru_cache(maxsize=1024)
-def _rates(model: Model, terms: Terms) -> Rates | None:
-    return rates_of(model, load_catalogue().price_rules, terms)
+def _rates(model_id: str, is_long: bool, service: Service) -> Rates | None:
+    """Picodollars a token; None where no price is published."""
+    model = load_catalogue().model(model_id)
+    terms = Terms(is_long, service.inference_geo == "us", service.speed == "fast", service.tier == "batch")
+    return None if model is None else rates_of(model, load_catalogue().price_rules, terms)
 
 
 def price_pico(model: Model, use: InputUse, output_tokens: int, service: Service) -> int:
     """What an answer costs, in picodollars; 0 where no price is published."""
-    terms = Terms(
-        is_long=is_long_prompt(model, use.total),
-        is_us=service.inference_geo == "us",
-        is_fast=service.speed == "fast",
-        is_batch=service.tier == "batch",
-    )
-    rates = _rates(model, terms)
+    long = model.long_context
+    rates = _rates(model.id, long is not None and use.total > long.threshold_tokens, service)
     if rates is None:
         return 0
-    return sum(cost_of(Tokens(use.uncached, output_tokens, use.read, use.written_5m, use.written_1h), rates))
+    cached = use.read * rates.cache_read + use.written_5m * rates.cache_write_5m + use.written_1h * rates.cache_write_1h
+    return use.uncached * rates.input + output_tokens * rates.output + cached
 
 
 class SpendBook:

@@ -6,7 +6,7 @@ from base64 import b64encode
 
 from claudeops.catalogue import load_catalogue
 from claudeops.simulator.binding import binding_violation
-from claudeops.simulator.call import Call
+from claudeops.simulator.call import CACHE_CONTROL, Call
 from claudeops.simulator.diagnosis import diagnostics_problem
 from claudeops.simulator.legality import violation
 from claudeops.simulator.message import MalformedBody, MessageRequest, decode_count, decode_message
@@ -75,7 +75,7 @@ def count_input(call: Call, world: World) -> Problem | None:
     """Input tokens, and which of them the prompt cache has."""
     assert call.message is not None and call.model is not None and call.account is not None
     message, model = call.message, call.model
-    if isinstance(message, MessageRequest) and has_breakpoints(message):
+    if isinstance(message, MessageRequest) and CACHE_CONTROL in call.request.body and has_breakpoints(message):
         found = positions(message, model, message.speed or "standard")
         call.lookup = world.cache.look_up(call.account.workspace_id, found, model.min_cacheable_tokens, call.started_s)
     else:

@@ -170,6 +170,8 @@ class WorkspaceBook:
 
     def scoped(self, group: Group, workspace_id: str) -> Pool:
         """The group as this workspace meets it."""
+        if not self._limits:
+            return group
         name = group.record.group
         if not self._limits.get(workspace_id, {}).get(name):
             return group

@@ -74,6 +74,22 @@ def test_what_others_take_is_booked_apart() -> None:
     assert used.requests == 0
 
 
+def test_the_busiest_minute_is_that_of_sixty_seconds_on_end() -> None:
+    record = GroupRecord("acme", "opus-5")
+    for second, tokens in ((0, 10), (59, 20), (60, 5), (90, 1), (300, 24)):
+        record.admitted(second, tokens, 0, 0)
+        record.produced(second, tokens / 2)
+    assert record.view(None, 0, 300, seconds=60).busiest_minute == Levels(3, 30, 15)
+
+
+def test_what_no_client_was_told_is_counted() -> None:
+    record = GroupRecord("acme", "opus-5")
+    record.unreported(7)
+    record.unreported(5)
+    used = record.view(None, 0, 1, seconds=60).used
+    assert (used.unreported_requests, used.unreported_output_tokens) == (2, 12)
+
+
 def test_shares_are_use_over_what_the_limits_allowed() -> None:
     totals = Totals(requests=300, input_tokens=60_000, output_tokens=120_000)
     assert share_of_limit(totals, LIMITS, 60) == Levels(0.5, 0.1, 1.0)
