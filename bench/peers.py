@@ -62,10 +62,12 @@ def litellm(folder: pathlib.Path, upstreams: Upstreams, *, cores: set[int]) -> I
     folder.mkdir(parents=True, exist_ok=True)
     port, config = free_port(), folder / "litellm.json"
     model = {"model_name": MODEL, "litellm_params": {"model": f"anthropic/{MODEL}", "api_base": upstreams.url, "api_key": "sk-bench"}}
-    config.write_text(json.dumps({"model_list": [model], "general_settings": {"master_key": MASTER_KEY}}))
+    # It refuses a temperature that the model does not take, unless it may leave it out.
+    settings = {"general_settings": {"master_key": MASTER_KEY}, "litellm_settings": {"drop_params": True}}
+    config.write_text(json.dumps({"model_list": [model], **settings}))
     command = [str(home / "bin" / "litellm"), "--config", str(config), "--host", "127.0.0.1", "--port", str(port), "--num_workers", "1"]
-    settings = {"PYTHONPATH": "", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_ADMIN_UI": "True"}
-    with running(command, cores=cores, log=folder / "litellm.log", environment=settings) as process:
+    environment = {"PYTHONPATH": "", "LITELLM_LOG": "ERROR", "LITELLM_LOCAL_MODEL_COST_MAP": "True", "DISABLE_ADMIN_UI": "True"}
+    with running(command, cores=cores, log=folder / "litellm.log", environment=environment) as process:
         wait_for_port(port, process, START_LIMIT_S)
         yield Subject(LITELLM, process.pid, port, headers={**HEADERS, "x-api-key": MASTER_KEY})
 
