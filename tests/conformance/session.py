@@ -327,7 +327,7 @@ def failing(side: Side) -> Any:
 
 SCENARIOS = (
     message, every_parameter, streaming, raw_events, asynchronous, concurrent, tools, thinking, caching, count_tokens, models, beta,
-    raw_response, transcripts, refused, failing,
+    raw_response, transcripts, batches, files, refused, failing,
 )  # fmt: skip
 
 
