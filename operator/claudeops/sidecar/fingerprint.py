@@ -16,8 +16,8 @@ from claudeops.sidecar.wireformat import UNREADABLE, Member, Raw, decode_list, d
 from claudeops.wire.http1 import RequestHead
 
 DIGEST_BYTES = 16
-_SAYS_NOTHING = frozenset({b"user-agent", b"traceparent", b"tracestate", b"baggage"})
-_STAINLESS = b"x-stainless-"
+SAYS_NOTHING = frozenset({b"user-agent", b"traceparent", b"tracestate", b"baggage"})
+STAINLESS = b"x-stainless-"
 _MARK = b'"cache_control"'
 _MARKED_MEMBERS = ("system", "tools", "messages")
 
@@ -47,7 +47,7 @@ def _head_key(head: RequestHead) -> bytes:
     for line in head.forward.split(b"\r\n"):
         name, _, value = line.partition(b":")
         name = name.lower()
-        if name and name not in _SAYS_NOTHING and not name.startswith(_STAINLESS):
+        if name and name not in SAYS_NOTHING and not name.startswith(STAINLESS):
             fields.append((name, value.strip(b" \t")))
     fields.sort(key=lambda field: field[0])
     parts = [head.method, head.target, *(part for field in fields for part in field)]
