@@ -363,7 +363,7 @@ class ServerConnection(Recipient):
             self.resume_reading()
             held = self.held
             self._begin(held)
-            if self.head is None and self.held == held:
+            if len(self.held) == len(held):
                 break  # not a whole head yet
         self.is_walking = False
 
