@@ -242,7 +242,7 @@ class ServerConnection(Recipient):
         if transit is None:
             self.intake = None
             return False
-        if self.intake is intake:  # it has not been answered yet
+        if self.head is head:  # it has not been answered yet
             self.transit = transit
             intake.begin(transit, body, must_continue=head.wants_continue)
         return True
