@@ -22,7 +22,7 @@ from claudeops.exchange import Assignment
 from claudeops.exchange import Rates as WireRates
 from claudeops.policy.backoff import RetryBudget
 from claudeops.policy.breaker import BreakerParameters
-from claudeops.policy.estimate import PrefixMemory
+from claudeops.policy.estimate import PrefixMemory, TokenRatio
 from claudeops.policy.lease_state import HeldLease, LeasePhase
 from claudeops.policy.rates import Rates
 from claudeops.policy.slo import SloWindow
@@ -77,6 +77,7 @@ class Runtime:
         "organization_ids",
         "prefixes",
         "primary",
+        "ratios",
         "retry_budget",
         "rng",
         "slos",
@@ -122,6 +123,8 @@ class Runtime:
         self.models: dict[str, ModelRuntime] = {}
         self.ledger: dict[str, Used] = {}
         """What was used, by the id of the model that served; names that the catalogue does not know are one entry."""
+        self.ratios: dict[str, TokenRatio] = {}
+        """What this workload's text is in tokens, by tokenizer: a fallback is estimated by what its kin have learned."""
         self.primary: ModelRuntime | None = None
         self.tiers: tuple[ModelRuntime, ...] = ()
         """``model.name``, then the fallbacks."""
@@ -249,6 +252,7 @@ class Runtime:
         if found is None:
             group = self.group(model.rate_limit_group or DEFAULT_GROUP, now)
             found = ModelRuntime(model, group, self.used_by(model.id), self.breaker_parameters, now)
+            found.tokens_per_byte = self.ratios.setdefault(model.tokenizer, found.tokens_per_byte)
             self.models[model.id] = found
             if self.assignment is not None:
                 self._apply_flips(self.assignment)

@@ -123,13 +123,13 @@ def _sticky_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...])
 
 
 def _chosen(call: Call, runtime: Runtime) -> tuple[ModelRuntime, ...] | Answer:
-    """The tiers of this request: the model that it names, if it may; then the configured ones without repeats."""
+    """The tiers of this request: the model that it names, if it may, else the configured one; then the fallbacks without repeats."""
     config = runtime.config
     assert config is not None
     tiers = runtime.tiers
     asked = runtime.models.get(call.asked.model) or runtime.model(call.asked.model, call.walked_at)
     if asked is not None and (asked in tiers or config.model.client_choice == "Allowed"):
-        return tiers if asked is tiers[0] else (asked, *(model for model in tiers if model is not asked))
+        return tiers if asked is tiers[0] else (asked, *(model for model in tiers[1:] if model is not asked))
     if config.sampling.on_violation == "Reject":
         names = ", ".join(model.id for model in tiers)
         return Answer("policy", f"this workload may not use model {call.asked.model!r}: name one of {names}", status=403)
