@@ -157,6 +157,14 @@ def test_thousands_of_items_are_answered_in_the_order_of_the_request(simulator: 
     assert [line["custom_id"] for line in results(simulator, batch["id"])] == [f"item-{number}" for number in range(2500)]
 
 
+def test_a_batch_may_be_larger_than_a_message(simulator: Simulator) -> None:
+    large = {"messages": [{"role": "user", "content": "x" * 33 * 1024 * 1024}]}
+    assert ask(simulator, "POST", "/v1/messages", PARAMS | large)[0] == 413
+    batch = create(simulator, large)
+    assert ended(simulator, batch["id"])["request_counts"]["errored"] == 1
+    assert results(simulator, batch["id"])[0]["result"]["error"]["error"]["message"].startswith("prompt is too long: ")
+
+
 def test_the_same_seed_gives_the_same_results() -> None:
     lines = []
     for _ in range(2):

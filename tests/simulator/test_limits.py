@@ -146,7 +146,10 @@ def test_a_client_that_leaves_stops_the_production() -> None:
             after = control(simulator, "GET", "stats")
             assert (after["in_flight"], after["streams"]) == (0, 0)
             assert after["by_code"].get("499", 0) == before + (0 if is_stream else 1)
-        assert group(simulator)["used"]["output_tokens"] < 10_000
+        used = group(simulator)["used"]
+        assert used["output_tokens"] < 10_000
+        assert used["unreported_requests"] == 2
+        assert used["unreported_output_tokens"] == pytest.approx(used["output_tokens"], rel=0.2, abs=5)
 
 
 def test_groups_and_organisations_have_their_own_buckets() -> None:

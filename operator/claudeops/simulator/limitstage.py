@@ -130,13 +130,15 @@ def current_ratelimits(call: Call, world: World) -> bytes:
         call.standard.advance()
     now_s = world.identity.now_s() if world.identity.is_fixed else time.time()
     lines = ratelimit_lines(_shown(call.standard.limiter, world), now_s, _scarcest(call))
-    if call.service is STANDARD and not world.pools.has_priority:
-        return lines
+    return lines if call.service is STANDARD and not world.pools.has_priority else lines + _special(call, world, now_s)
+
+
+def _special(call: Call, world: World, now_s: float) -> bytes:
+    """The headers of fast mode and of a priority commitment."""
     fast = call.group if call.service.speed == "fast" else None
-    for kind, pool in (("fast", fast), ("priority", _priority_pool(call, world))):
-        if pool is not None and pool.limiter is not None:
-            lines += special_lines(kind, _shown(pool.limiter, world), now_s)
-    return lines
+    pools = (("fast", fast), ("priority", _priority_pool(call, world)))
+    found = [(kind, pool.limiter) for kind, pool in pools if pool is not None and pool.limiter is not None]
+    return b"".join(special_lines(kind, _shown(limiter, world), now_s) for kind, limiter in found)
 
 
 def _shown(limiter: GroupLimiter, world: World) -> GroupLimiter:

@@ -193,7 +193,7 @@ class GroupRecord:
             outside_share=0.0 if limiter is None else limiter.outside_share,
             used=msgspec.structs.replace(self.totals, throttled_by=dict(self.totals.throttled_by)),
             share_of_limit=share,
-            busiest_minute=busiest_minute(self._ring),
+            busiest_minute=_busiest_minute(self._ring),
             in_flight=self.in_flight,
             timeline=[msgspec.structs.replace(row) for row in self._ring if row.at > now_s - seconds],
         )
@@ -213,7 +213,7 @@ def share_of_limit(totals: Totals, limits: RateLimits, elapsed_s: float) -> Leve
     )
 
 
-def busiest_minute(rows: Iterable[Second]) -> Levels:
+def _busiest_minute(rows: Iterable[Second]) -> Levels:
     """The largest sums over 60 seconds; rows in order of time."""
     window: deque[tuple[int, tuple[float, float, float]]] = deque()
     sums, most = [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]
