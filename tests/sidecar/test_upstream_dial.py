@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import pathlib
 import socket
 import ssl
 import time
@@ -16,6 +17,7 @@ from tests.sidecar.rig import KEY, ask, config, proxy, resilience, run, simulato
 
 from claudeops.errors import UpstreamUnavailable
 from claudeops.proxyconfig import Connections, Retry, Timeouts, Upstream
+from claudeops.sidecar.credentials import read_proxy_login
 from claudeops.wire.dial import ATTEMPT_DELAY_S, Address, Dialer, race
 from claudeops.wire.resolver import SocketAddress
 from claudeops.wire.tls import client_context
@@ -439,6 +441,25 @@ def test_tls_goes_through_a_proxy_which_sees_neither_key_nor_request() -> None:
     run(test)
 
 
+def test_a_proxy_is_logged_in_to_with_what_the_file_holds_now(tmp_path: pathlib.Path) -> None:
+    async def test() -> None:
+        login = tmp_path / "proxy-credentials"
+        async with simulator() as api, HttpProxy() as way, proxy(through(api.url, way)) as rig:
+            rig.pipeline.dialer.proxy_login = lambda: read_proxy_login(str(login))
+            seen = []
+            for content in (None, "user:pässword", "user:word\n", "no login"):
+                if content is not None:
+                    login.write_text(content)
+                rig.apply(through(api.url, way))
+                assert (await rig.call(ask())).status == 200
+                assert rig.pipeline.pool is not None
+                rig.pipeline.pool.idle[0].close()
+                seen.append(way.asked[-1].partition(b"proxy-authorization: ")[2])
+            assert seen == [b"", b"", b"Basic dXNlcjp3b3Jk\r\n\r\n", b""]
+
+    run(test)
+
+
 def test_plain_http_to_a_service_goes_through_the_proxy_too() -> None:
     async def test() -> None:
         async with simulator() as api, HttpProxy() as way, proxy(through(api.url, way)) as rig:
@@ -452,7 +473,10 @@ def test_plain_http_to_a_service_goes_through_the_proxy_too() -> None:
     ("answer", "words"),
     [
         (b"HTTP/1.1 403 Not for you\r\ncontent-length: 0\r\n\r\n", "the proxy refused a tunnel to 127.0.0.1:1: 403 Not for you"),
-        (b"HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\n\r\n", "407 Proxy Authentication Required"),
+        (
+            b"HTTP/1.1 407 Proxy Authentication Required\r\nproxy-authenticate: Basic\r\n\r\n",
+            "407 Proxy Authentication Required; write user:password under the key proxy-credentials",
+        ),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "the proxy's answer to CONNECT is not HTTP/1.1"),
         (b"HTTP/1.1 200 OK\r\n\r\nsurprise", "the proxy sent bytes into the tunnel"),
         (b"HTTP/1.1 200 OK\r\n" + b"a: b\r\n" * 5_000, "has no end"),

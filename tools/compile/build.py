@@ -22,7 +22,7 @@ GROUP = KIND = "compiled"
 COLD = {
     "sidecar": (
         *("admin", "channel", "command", "config", "exchange_client", "exposition", "lifecycle", "logs", "metrics", "metrics_page"),
-        *("credentials", "federation", "report", "rules", "state", "target", "wireformat"),
+        *("credentials", "report", "rules", "state", "target", "tokenformat", "wireformat"),
     ),
     "policy": (
         *("capacity", "connections", "fleet_fallback", "lease_state", "legality", "replicas", "safety", "sampling", "shares", "slo"),

@@ -87,8 +87,8 @@ class QuotaUpstream(Part):
         Rule(
             cel=f"!has(self.proxyUrl) || self.proxyUrl.matches(r'{_PROXY}')",
             message=(
-                "write http://HOST:PORT of an HTTP proxy that takes CONNECT, without path or query, and without user and password: "
-                "a ConfigMap would show them"
+                "write http://HOST:PORT of an HTTP proxy that takes CONNECT, without path, query, user or password: "
+                "a ConfigMap would show them; write user:password under the key proxy-credentials of each workload's Secret"
             ),
             holds=lambda it: it.proxy_url is None or re.fullmatch(_PROXY, it.proxy_url) is not None,
             field="proxyUrl",
@@ -102,7 +102,8 @@ class QuotaUpstream(Part):
     ca_bundle_ref: KeyReference | None = None
     """ConfigMap in the operator's namespace with the PEM certificates to trust. Absent: the system's."""
     proxy_url: Annotated[str, Field(max_length=512)] | None = None
-    """HTTP proxy on the way to the API, such as http://proxy.corp:3128; TLS goes through it untouched. Absent: none."""
+    """HTTP proxy on the way to the API, such as http://proxy.corp:3128; TLS goes through it untouched. Absent: none. It is
+    logged in to with user:password from the key proxy-credentials of the workload's Secret, if there is that key."""
 
 
 class QuotaSpec(Part):

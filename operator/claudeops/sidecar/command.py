@@ -17,6 +17,7 @@ FLAGS: Final = {
         "PATH",
         "identity token for keyless workloads, read anew for each exchange at the API",
     ),
+    "proxy-login-file": ("CLAUDEOPS_PROXY_LOGIN_FILE", "", "PATH", "user:password of upstream.proxyUrl, read anew for each connection"),
     "token-file": ("CLAUDEOPS_TOKEN_FILE", "/var/run/secrets/claudeops/token", "PATH", "token for the exchange, read anew for each report"),
     "instance": ("CLAUDEOPS_INSTANCE", "", "UID", "name of this proxy in the exchange: the pod's uid"),
     "listen": ("CLAUDEOPS_LISTEN", "127.0.0.1:4141", "HOST:PORT", "where the Claude API is served"),
@@ -53,6 +54,7 @@ def run(args: argparse.Namespace) -> int:
             grace_s=_parse_seconds(args.grace),
             log_level=args.log_level,
             identity_path=args.identity_file,
+            proxy_login_path=args.proxy_login_file,
         )
     )
 

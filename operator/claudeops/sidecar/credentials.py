@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from claudeops.errors import InvalidResource
 from claudeops.proxyconfig import Federation, ProxyConfig
 from claudeops.sidecar.config import KeyFile, TokenFile
 from claudeops.sidecar.federation import Send, TokenSource
 from claudeops.sidecar.runtime import Runtime
 
 Json = dict[str, object]
+
+
+def read_proxy_login(path: str) -> str:
+    """user:password of the proxy on the way to the API; empty where the file is not there or holds nothing of that kind."""
+    try:
+        login = TokenFile(path).read() if path else ""
+    except InvalidResource:
+        return ""
+    return login if ":" in login else ""
 
 
 class Credentials:

@@ -18,7 +18,7 @@ from claudeops.errors import InvalidResource
 from claudeops.proxyconfig import ProxyConfig
 from claudeops.sidecar.admin import AdminServer, Page
 from claudeops.sidecar.config import ConfigFile, ConfigHolder, TokenFile, watch
-from claudeops.sidecar.credentials import Credentials
+from claudeops.sidecar.credentials import Credentials, read_proxy_login
 from claudeops.sidecar.exchange_client import ExchangeClient
 from claudeops.sidecar.logs import start_logging
 from claudeops.sidecar.metrics import Measures
@@ -50,6 +50,8 @@ class Settings(NamedTuple):
     log_level: str = "info"
     identity_path: str = ""
     """Of the ServiceAccount token for federation."""
+    proxy_login_path: str = ""
+    """Of user:password for the proxy on the way to the API."""
 
 
 class Sidecar:
@@ -60,6 +62,7 @@ class Sidecar:
         self.runtime = Runtime(time.monotonic, wall_clock=time.time)
         self.holder = ConfigHolder(self._apply)
         self.pipeline = Pipeline(loop, self.runtime)
+        self.pipeline.dialer.proxy_login = lambda: read_proxy_login(settings.proxy_login_path)
         self.config_file = ConfigFile(settings.config_path, self.holder)
         self.credentials = Credentials(self.runtime, key_path=settings.key_path, identity_path=settings.identity_path)
         desk = ReportDesk(self.runtime, settings.instance, time.monotonic(), open_connections=self._open_connections)

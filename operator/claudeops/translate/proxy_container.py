@@ -21,6 +21,8 @@ _KEY_FOLDER: Final = "/etc/claudeops/key"
 _EXCHANGE_FOLDER: Final = "/var/run/secrets/claudeops"
 _IDENTITY_FOLDER: Final = "/var/run/secrets/claudeops-identity"
 _KEY_FILE: Final = "api-key"
+PROXY_LOGIN_KEY: Final = "proxy-credentials"
+"""Key of the workload's Secret with user:password of ``upstream.proxyUrl``; most have none."""
 _PROJECTED_FILE: Final = "token"
 _READ_ONLY_MODE: Final = 0o444
 _QUANTITY: Final = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
@@ -78,7 +80,8 @@ def build_container(settings: InjectionSettings, resources: Json, credentials: C
 
 
 def build_volumes(workload: str, credentials: Credentials, settings: InjectionSettings) -> list[Json]:
-    """Config, key or identity, and token. The key is optional: without it the proxy starts and says so, and picks it up when it comes."""
+    """Config, key or identity, and token. What is in the Secret is optional: without a key the proxy starts
+    and says so, and picks it up when it comes."""
     config = {"name": config_map_name(workload), "items": [{"key": CONFIG_KEY, "path": CONFIG_KEY}]}
     return [
         {"name": "claudeops-config", "configMap": config},
@@ -94,7 +97,7 @@ def _build_credentials(credentials: Credentials, settings: InjectionSettings) ->
     assert key is not None, "the rule of Credentials"
     secret = {
         "secretName": key.name,
-        "items": [{"key": key.key, "path": _KEY_FILE}],
+        "items": [{"key": key.key, "path": _KEY_FILE}, {"key": PROXY_LOGIN_KEY, "path": PROXY_LOGIN_KEY}],
         "defaultMode": _READ_ONLY_MODE,
         "optional": True,
     }
@@ -155,7 +158,7 @@ def _environment(credentials: Credentials) -> list[Json]:
 def _credentials_file(credentials: Credentials) -> dict[str, str]:
     if credentials.federation is not None:
         return {"CLAUDEOPS_IDENTITY_FILE": f"{_IDENTITY_FOLDER}/{_PROJECTED_FILE}"}
-    return {"CLAUDEOPS_KEY_FILE": f"{_KEY_FOLDER}/{_KEY_FILE}"}
+    return {"CLAUDEOPS_KEY_FILE": f"{_KEY_FOLDER}/{_KEY_FILE}", "CLAUDEOPS_PROXY_LOGIN_FILE": f"{_KEY_FOLDER}/{PROXY_LOGIN_KEY}"}
 
 
 def _probe(path: str, *, period_s: int, failures: int) -> Json:

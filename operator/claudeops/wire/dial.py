@@ -35,14 +35,18 @@ class Address:
 
 
 class Dialer:
-    """Opens connections and counts them: ``opened``, ``failed``, and of the TLS handshakes those that were ``resumed``."""
+    """Opens connections and counts them: ``opened``, ``failed``, and of the TLS handshakes those that were ``resumed``.
 
-    __slots__ = ("failed", "loop", "opened", "resolver", "resumed", "rng")
+    ``proxy_login`` says user and password for proxies on the way, asked for each connection.
+    """
+
+    __slots__ = ("failed", "loop", "opened", "proxy_login", "resolver", "resumed", "rng")
 
     def __init__(self, loop: AbstractEventLoop, rng: Random) -> None:
         self.loop = loop
         self.rng = rng
         self.resolver = Resolver(loop)
+        self.proxy_login: Callable[[], str] = str
         self.opened = 0
         self.failed = 0
         self.resumed = 0
@@ -71,7 +75,7 @@ class Dialer:
         with ExitStack() as cleanup:
             cleanup.callback(sock.close)
             if address.proxy is not None:
-                await open_tunnel(self.loop, sock, address.host, address.port)
+                await open_tunnel(self.loop, sock, address.host, address.port, login=self.proxy_login())
             name = None if address.tls is None else address.host
             connection = await self.loop.create_connection(protocol, sock=sock, ssl=address.tls, server_hostname=name)
             cleanup.pop_all()

@@ -174,8 +174,8 @@ _CREDENTIALS = (
     "and credentials.federation: {ruleId, organizationId, audience}"
 )
 _PROXY = (
-    "write http://HOST:PORT of an HTTP proxy that takes CONNECT, without path or query, and without user and password: "
-    "a ConfigMap would show them"
+    "write http://HOST:PORT of an HTTP proxy that takes CONNECT, without path, query, user or password: "
+    "a ConfigMap would show them; write user:password under the key proxy-credentials of each workload's Secret"
 )
 _ORDER = "min is over max: lower min, or raise max"
 _OUTSIDE = "the default is outside of min and max: move it between them"
