@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any, NamedTuple
 
@@ -67,8 +67,43 @@ class Seen(NamedTuple):
     is_closed: bool
 
 
-def serve(pieces: Sequence[bytes], *, is_late: bool = False, max_body_bytes: int = 65_536, context: ServerContext | None = None) -> Seen:
-    """One client connection that gets these reads. ``is_late``: answers come behind the next read, not at once."""
+class Taker(Transit):
+    """Takes a body in parts, and may not always take more."""
+
+    __slots__ = ("body", "connection", "ends", "head", "slows")
+
+    def __init__(self, head: RequestHead, connection: ServerConnection, slows: Random | None, ends: Callable[[Taker], None]) -> None:
+        super().__init__()
+        self.head = head
+        self.connection = connection
+        self.slows = slows
+        self.ends = ends
+        self.body = b""
+
+    def request_part(self, data: bytes) -> None:
+        assert data
+        assert not self.connection.intake or not self.connection.intake.is_slow, "nothing was to be handed over"
+        self.body += data
+        if self.slows is not None and self.slows.random() < 0.5:
+            self.connection.slow(True)
+
+    def request_end(self) -> None:
+        self.ends(self)
+
+    def client_gone(self) -> None:
+        """It is forgotten."""
+
+
+def serve(
+    pieces: Sequence[bytes],
+    *,
+    is_late: bool = False,
+    slows: Random | None = None,
+    max_body_bytes: int = 65_536,
+    context: ServerContext | None = None,
+) -> Seen:
+    """One client connection that gets these reads. ``is_late``: answers come behind the next read, not at once. ``slows``: bodies are
+    taken in parts, and whoever takes them cannot take more from time to time."""
     requests: list[tuple[bytes, bytes, bytes, bytes]] = []
     waiting: list[ServerConnection] = []
 
@@ -83,28 +118,45 @@ def serve(pieces: Sequence[bytes], *, is_late: bool = False, max_body_bytes: int
         else:
             answer(connection)
 
+    def take(head: RequestHead, connection: ServerConnection) -> Transit:
+        if slows is not None and slows.random() < 0.5:
+            connection.slow(True)
+        return Taker(head, connection, slows, lambda taker: handle(head, taker.body, connection))
+
     if context is None:
-        context = ServerContext(handle, framing_refusal, max_body_bytes=max_body_bytes)
+        handle_head = None if slows is None else take
+        context = ServerContext(handle, framing_refusal, handle_head=handle_head, max_body_bytes=max_body_bytes)
     else:
         context.handle = handle
     wire = Wire()
     connection: Any = context.new_connection()
     connection.connection_made(wire)
     for piece in pieces:
-        while wire.is_paused and waiting:
-            answer(waiting.pop())
+        _until_read(wire, connection, waiting, answer)
         if wire.is_closing:
             break
         assert not wire.is_paused, "nobody would ever read again"
         connection.data_received(piece)
         if waiting and len(waiting) > 1:
             raise AssertionError("two requests at a time")
-    while waiting:
-        answer(waiting.pop())
+    _until_read(wire, connection, waiting, answer, is_over=True)
     is_closed = wire.is_closing or wire.is_ended
     connection.connection_lost(None)
     assert not context.connections
     return Seen(tuple(requests), statuses(bytes(wire.written)), is_closed)
+
+
+def _until_read(
+    wire: Wire, connection: Any, waiting: list[ServerConnection], answer: Callable[[ServerConnection], None], *, is_over: bool = False
+) -> None:
+    """The application goes on until the connection is read again."""
+    while (wire.is_paused or is_over) and not wire.is_closing:
+        if waiting:
+            answer(waiting.pop())
+        elif connection.intake is not None and connection.intake.is_slow:
+            connection.slow(False)
+        else:
+            break
 
 
 def statuses(written: bytes) -> tuple[int, ...]:

@@ -3,6 +3,8 @@ whatever is accepted, llhttp reads the same way from the same bytes."""
 
 from __future__ import annotations
 
+from random import Random
+
 import httptools
 from tests.fuzz.choices import Choices
 from tests.wire_harness import Seen, serve
@@ -31,6 +33,9 @@ def check(data: bytes) -> None:
     for _ in range(2):
         parts = serve(choices.cut(stream), is_late=is_late, max_body_bytes=MAX_BODY_BYTES)
         assert parts == whole, f"cut, it is {parts}; whole, {whole}"
+    if max((len(body) for *_, body in whole.requests), default=0) <= MAX_BODY_BYTES and 413 not in whole.statuses:
+        taken = serve(choices.cut(stream), is_late=is_late, slows=Random(choices.byte()))
+        assert taken == whole, f"in parts, it is {taken}; whole, {whole}"
     got = [(method, target, body) for method, target, _, body in whole.requests]
     assert not is_valid or (got == sent and set(whole.statuses) <= {200}), f"{got} instead of {sent}: {whole.statuses}"
     _check_answers(whole)
