@@ -46,6 +46,8 @@ def test_a_stream_goes_through_event_by_event() -> None:
             assert names[-2:] == ["message_delta", "message_stop"]
             output = [data["usage"]["output_tokens"] for name, data in reply.events if name == "message_delta"][-1]
             assert rig.runtime.models[PRIMARY].used.standard.output == output
+            error = rig.runtime.models[PRIMARY].counters[0].output_estimate_error
+            assert (sum(error.counts), error.sum > 0) == (1, True)
             assert rig.runtime.in_flight == 0
 
     run(test)

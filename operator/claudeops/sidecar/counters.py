@@ -55,6 +55,7 @@ class ModelCounters:
         "estimate_error",
         "first_token",
         "left_out",
+        "output_estimate_error",
         "output_interval",
         "overhead",
         "queue_wait",
@@ -94,6 +95,8 @@ class ModelCounters:
         self.overhead = Histogram(FINE_SECONDS)
         self.estimate_error = Histogram(RATIOS)
         """Estimated over real input tokens."""
+        self.output_estimate_error = Histogram(RATIOS)
+        """Of streams: output tokens as their bytes suggest over real ones."""
         self.context_used = Histogram(SHARES)
         """Prompt tokens over the model's context window."""
 

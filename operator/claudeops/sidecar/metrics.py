@@ -121,9 +121,12 @@ class Measures:
         return self._process(name)
 
     def _histograms(self, name: str) -> Iterator[Row]:
-        what = ("input",) if name == "estimate_error_ratio" else ()
         for labels, counters in self._tiers():
-            yield (*labels, *what), getattr(counters, _HISTOGRAMS[name])
+            if name == "estimate_error_ratio":
+                yield (*labels, "input"), counters.estimate_error
+                yield (*labels, "output"), counters.output_estimate_error
+            else:
+                yield labels, getattr(counters, _HISTOGRAMS[name])
         if name == "request_duration_seconds":
             for group in self.runtime.groups.values():
                 if group.counters.answers:

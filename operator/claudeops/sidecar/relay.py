@@ -12,7 +12,7 @@ from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, Failure, failure
 from claudeops.sidecar.head_lines import EVENT_STREAM, open_head, whole_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
 from claudeops.sidecar.model import FALLBACK
-from claudeops.sidecar.settle import GONE, settle_answer, settle_input, settle_usage
+from claudeops.sidecar.settle import GONE, settle_answer, settle_input, settle_stream, settle_usage
 from claudeops.sidecar.tap import open_tap
 from claudeops.sidecar.thought import ThoughtReader
 from claudeops.sidecar.transfer import BAD_GATEWAY, Transfer
@@ -292,7 +292,7 @@ class Relay(Transfer):
         assert reader is not None
         self.client.write(self._framed(rest) + (LAST_CHUNK if self.is_chunked else b""))
         if reader.error is None:
-            self.model.stream_tokens_per_byte.learn(self.usage.output, self.stream_bytes)
+            settle_stream(self, self.stream_bytes)
             return self._succeed(now)
         failure = failure_of_event(reader.error)
         self.status = failure.status

@@ -81,6 +81,15 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
     used.latency_sum_s += now - call.sent_at
 
 
+def settle_stream(call: Call, stream_bytes: int) -> None:
+    """A stream has come to its end: how well its output was estimated by its bytes, and how to do it better."""
+    model, output = call.model, call.usage.output
+    if output and stream_bytes:
+        estimated = stream_bytes * model.stream_tokens_per_byte.value
+        model.counters[call.tier].output_estimate_error.observe(estimated / output)
+    model.stream_tokens_per_byte.learn(output, stream_bytes)
+
+
 def settle_input(call: Call, now: float) -> None:
     """The API said what it counted as input: the bucket is put right."""
     uncached = call.usage.uncached
