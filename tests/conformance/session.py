@@ -24,6 +24,7 @@ except ModuleNotFoundError:  # the SDK before 1.0
     import httpx
 
 API, PROXY, KEY = sys.argv[1:4]
+PLACEHOLDER = "provided-by-claudeops"
 OLD, NEW, SMALL = "claude-sonnet-4-6", "claude-sonnet-5-5", "claude-haiku-4-5"
 NOT_COMPARED = frozenset({"date", "connection"})
 KEYS = {"x-api-key", "authorization"}
@@ -61,10 +62,10 @@ class Exchange:
 class Side:
     """The API itself, or the proxy: clients of it, and a record of what it answered."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, key: str) -> None:
         self.url = url
         self.record: list[Exchange] = []
-        options: dict[str, Any] = {"base_url": url, "api_key": KEY, "max_retries": 0}
+        options: dict[str, Any] = {"base_url": url, "api_key": key, "max_retries": 0}
         self.client = anthropic.Anthropic(**options, http_client=httpx.Client(transport=Recorder(self.record), base_url=url, timeout=30))
         self._options = options
 
@@ -377,8 +378,8 @@ def differences(api: list[Exchange], proxy: list[Exchange]) -> list[str]:
 
 
 def main() -> None:
-    api, asked = play(Side(API)), received()
-    proxy, passed_on = play(Side(PROXY)), received()
+    api, asked = play(Side(API, KEY)), received()
+    proxy, passed_on = play(Side(PROXY, PLACEHOLDER)), received()
     report = {
         name: {
             "exchanges": len(api[name][0]),
