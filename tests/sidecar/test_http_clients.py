@@ -72,6 +72,23 @@ def test_a_client_that_sends_no_more_gets_its_whole_stream() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("is_reset", [False, True])
+def test_a_client_that_is_gone_for_good_is_told_from_one_that_waits_without_the_sweep(is_reset: bool) -> None:
+    async def test() -> None:
+        async with simulator(speed=1.0, ttft_s=30.0) as api, proxy(config(api.url), sweep_s=60.0) as rig:
+            client = await rig.connect()
+            client.writer.write(REQUEST)
+            await until(lambda: any(group.in_flight for group in api.stats().groups))
+            if is_reset:
+                client.writer.transport.abort()
+            else:
+                client.close()
+            await until(lambda: is_settled(rig))
+            await until(lambda: not any(group.in_flight for group in api.stats().groups))
+
+    run(test)
+
+
 def test_half_a_request_and_no_more_is_no_request() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:

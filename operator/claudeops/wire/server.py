@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Any
 
 from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
-from claudeops.wire.half_close import is_reset
+from claudeops.wire.half_close import abort_if_reset, probe
 from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, read_request_head
 from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
 from claudeops.wire.problem import BadRequest
@@ -153,7 +153,7 @@ class ServerConnection(Recipient):
             return False
         self.is_eof = True
         if not self.has_answered and not self.head.is_http10:
-            self.transport.write(CONTINUE)  # who has closed for good refuses it, and the sweep sees that; who waits ignores it
+            probe(self.transport)
         return True
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -387,10 +387,11 @@ class ServerConnection(Recipient):
             self._check_waiting(tick - self.since)
         elif self.intake is not None:
             self.intake.check()
-        elif self.is_eof and is_reset(self.transport):
-            self.transport.abort()
-        elif self.transit is not None:
-            self.transit.check()
+        else:
+            if self.is_eof:
+                abort_if_reset(self.transport)
+            if self.transit is not None:
+                self.transit.check()
 
     def _check_waiting(self, waited: int) -> None:
         """There is no request: none has come yet, or none will."""
