@@ -16,6 +16,7 @@ from tests.sdk import SDK_VERSIONS, sdk_environment
 
 from claudeops.simulator import Simulator, SimulatorConfig
 
+TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
 SESSION = Path(__file__).with_name("sdk_session.py")
 
 
@@ -35,10 +36,15 @@ def sdk_version(request: pytest.FixtureRequest) -> str:
 @pytest.fixture(scope="session")
 def sessions() -> Iterator[dict[str, subprocess.Popen[str]]]:
     """``sdk_session.py`` under every SDK, each with a simulator of its own, all at the same time."""
+    transcripts = {path.stem: path.read_text(encoding="utf-8") for path in TRANSCRIPTS.glob("*.sse")}
     with ExitStack() as stack:
         running = {}
         for version in SDK_VERSIONS:
-            simulator = stack.enter_context(live_simulator(SimulatorConfig(speed=500, output_median_tokens=60)))
+            simulator = stack.enter_context(
+                live_simulator(
+                    SimulatorConfig(speed=500, output_median_tokens=60, transcripts=transcripts, spend_limits_usd={"usage_tier": 1000})
+                )
+            )
             command = [sys.executable, "-W", "ignore::DeprecationWarning", str(SESSION), simulator.url]
             streams: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
             running[version] = stack.enter_context(subprocess.Popen(command, env=sdk_environment(version), **streams))

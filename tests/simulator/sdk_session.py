@@ -9,6 +9,7 @@ import asyncio
 import functools
 import json
 import sys
+import time
 import traceback
 import urllib.request
 from typing import Any
@@ -43,7 +44,7 @@ def admin(method: str, path: str, document: Any = None) -> Any:
 
 
 def ask(**options: Any) -> dict[str, Any]:
-    return {"model": NEW_MODEL, "max_tokens": 200, "messages": USER, **options}
+    return {"model": NEW_MODEL, "max_tokens": 2000, "messages": USER, **options}
 
 
 def facts(message: Any) -> dict[str, Any]:
@@ -154,6 +155,64 @@ def caching() -> Any:
     return [facts(client().messages.create(**ask(system=system))) for _ in range(2)]
 
 
+def batches() -> Any:
+    asked = [{"custom_id": "good", "params": ask()}, {"custom_id": "bad", "params": ask(model="claude-9")}]
+    made = client().messages.batches.create(requests=asked)
+    while (seen := client().messages.batches.retrieve(made.id)).processing_status != "ended":
+        time.sleep(0.01)
+    lines = {line.custom_id: line.result for line in client().messages.batches.results(made.id)}
+    return {
+        "created": made.processing_status,
+        "counts": [seen.request_counts.succeeded, seen.request_counts.errored],
+        "good": facts(lines["good"].message),
+        "bad": lines["bad"].error.error.type,
+        "listed": [batch.id for batch in client().messages.batches.list(limit=1)] == [made.id],
+        "deleted": client().messages.batches.delete(made.id).type,
+    }
+
+
+def files() -> Any:
+    desk = client().files if hasattr(client(), "files") else client().beta.files
+    made = [desk.upload(file=(f"{number}.txt", b"level 80", "text/plain")) for number in range(3)]
+    return {
+        "type": made[0].type,
+        "size": desk.retrieve_metadata(made[0].id).size_bytes,
+        "listed": [file.id for file in desk.list(limit=2)] == [file.id for file in reversed(made)],
+        "download": failure(lambda: desk.download(made[0].id)),
+        "deleted": [desk.delete(file.id).type for file in made],
+    }
+
+
+def organization() -> Any:
+    """Only the newest SDK has all of this."""
+    administrator: Any = client(api_key="sk-ant-admin-session")
+    if not hasattr(getattr(administrator, "organization", None), "spend_limits"):
+        return None
+    limits = list(administrator.organization.rate_limits.list(limit=5))
+    spend = list(administrator.organization.spend_limits.effective.list())
+    return {
+        "types": sorted({limit.group.type for limit in limits}),
+        "models": sorted(name for limit in limits for name in limit.models or ()),
+        "values": sorted({value.type for limit in limits for value in limit.limits}),
+        "spend": [(limit.scope.type, limit.amount, limit.period_to_date_spend) for limit in spend],
+    }
+
+
+def transcripts() -> Any:
+    return {name: transcript(name) for name in admin("GET", "transcripts")}
+
+
+def transcript(name: str) -> Any:
+    members = ask(metadata={"user_id": f"transcript:{name}"})
+    try:
+        with client().messages.stream(**members) as stream:
+            streamed = stream.get_final_message()
+        whole = client().messages.create(**members)
+    except anthropic.APIError as error:
+        return {"failed": type(error).__name__}
+    return {"streamed": facts(streamed), "whole": facts(whole)}
+
+
 def raw_headers() -> Any:
     answer = client().messages.with_raw_response.create(**ask())
     return {name.lower(): value for name, value in answer.headers.items()}
@@ -221,6 +280,10 @@ SCENARIOS = (
     count_tokens,
     models,
     caching,
+    batches,
+    files,
+    transcripts,
+    organization,
     raw_headers,
     wire,
     temperature,

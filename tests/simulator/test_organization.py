@@ -134,6 +134,16 @@ def test_spend_limits_are_cents_as_text(acme: Simulator) -> None:
     assert (workspace["amount"], workspace["id"][:4]) == ("1250", "spl_")
 
 
+def test_effective_spend_limits_say_what_was_spent(acme: Simulator) -> None:
+    body = {"model": "claude-opus-5-5", "max_tokens": 500, "messages": [{"role": "user", "content": "x" * 40_000}]}
+    usage = ask(acme, "/v1/messages", body, key="sk-a")[2]["usage"]
+    tier, workspace = ask(acme, "/v1/organizations/spend_limits/effective")[2]["data"]
+    cents = (usage["input_tokens"] * 4 + usage["output_tokens"] * 20) / 10_000
+    assert float(tier["period_to_date_spend"]) == pytest.approx(cents, abs=0.001)
+    assert workspace["period_to_date_spend"] == tier["period_to_date_spend"]
+    assert (workspace["amount"], workspace["source"]["type"]) == ("1250", "workspace")
+
+
 def test_the_organisation_describes_itself(acme: Simulator) -> None:
     assert ask(acme, "/v1/organizations/me")[2] == {"type": "organization", "id": BLUE.organization_id, "name": "acme"}
 

@@ -90,6 +90,48 @@ def test_a_cached_prefix_is_written_once_and_read_after(outcomes: dict[str, Any]
     assert first["input_tokens"] == second["input_tokens"] < 50
 
 
+def test_a_batch_is_made_followed_and_read(outcomes: dict[str, Any]) -> None:
+    found = of(outcomes, "batches")
+    assert is_ordinary(found.pop("good"))
+    assert found == {
+        "created": "in_progress",
+        "counts": [1, 1],
+        "bad": "not_found_error",
+        "listed": True,
+        "deleted": "message_batch_deleted",
+    }
+
+
+def test_files_are_uploaded_listed_and_deleted(outcomes: dict[str, Any]) -> None:
+    found = of(outcomes, "files")
+    error = found.pop("download")
+    assert found == {"type": "file", "size": 8, "listed": True, "deleted": ["file_deleted"] * 3}
+    assert (error["status"], error["body"]["error"]["details"]) == (400, {"error_code": "file_not_downloadable"})
+
+
+def test_every_transcript_reads_the_same_streamed_and_whole(outcomes: dict[str, Any]) -> None:
+    found = of(outcomes, "transcripts")
+    for name in ("error", "error-first"):
+        assert found.pop(name) == {"failed": "APIStatusError"}
+    assert len(found) >= 19
+    for name, both in found.items():
+        assert both["streamed"] == both["whole"], name
+    assert found["unknown"]["whole"]["types"] == ["hologram", "text"]
+    assert found["server-tools"]["whole"]["input_tokens"] == 10_682
+
+
+def test_the_admin_api_says_the_limits(outcomes: dict[str, Any], sdk_version: str) -> None:
+    found = of(outcomes, "organization")
+    if sdk_version != NEW:
+        assert found is None
+        return
+    assert {"model_group", "batch", "token_count", "files"} == set(found["types"])
+    assert "claude-haiku-4-5" in found["models"]
+    assert {"requests_per_minute", "input_tokens_per_minute_cache_aware", "output_tokens_per_minute"} <= set(found["values"])
+    [[scope, amount, spent]] = found["spend"]
+    assert (scope, amount, float(spent) > 0) == ("usage_tier", "100000", True)
+
+
 def test_rate_limit_headers_are_complete(outcomes: dict[str, Any]) -> None:
     headers = of(outcomes, "raw_headers")
     for dimension in LIMITED:

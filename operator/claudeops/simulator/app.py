@@ -65,6 +65,7 @@ class Api:
             "list_workspace_rate_limits": (ADMIN_STAGES, organization.list_workspace_rate_limits),
             "update_workspace_rate_limit": (ADMIN_STAGES, organization.update_workspace_rate_limit),
             "list_spend_limits": (ADMIN_STAGES, organization.list_spend_limits),
+            "list_effective_spend_limits": (ADMIN_STAGES, organization.list_effective_spend_limits),
             "list_models": (ACCOUNT_STAGES, lambda call: list_models(call, today())),
             "retrieve_model": (ACCOUNT_STAGES, lambda call: retrieve_model(call, today())),
         }

@@ -91,6 +91,19 @@ class OrganizationDesk:
         limits = self._world.spend.limits
         return _page(call.request, [self._spend_limit(call, scope, amount) for scope, amount in limits.items()])
 
+    def list_effective_spend_limits(self, call: Call) -> Answer | Problem:
+        """``GET /v1/organizations/spend_limits/effective``: a row for each limit, with what was spent; the actor is always this key."""
+        spend, account = self._world.spend, _account(call)
+        rows = []
+        for scope, amount in spend.limits.items():
+            shown = self._spend_limit(call, scope, amount)
+            row = {name: shown[name] for name in ("amount", "currency", "period", "scope")}
+            cents = spend.spent_usd_of(Account(account.organization, scope.removeprefix(WORKSPACE_PREFIX)), scope) * 100
+            actor = {"type": "scoped_api_key_actor", "scoped_api_key_id": "sak_" + _digest(call.key)}
+            spent = {"period_to_date_spend": f"{cents:.3f}".rstrip("0").rstrip(".")}
+            rows.append({"actor": actor, **row, **spent, "source": shown["scope"], "spend_limit_id": shown["id"]})
+        return _page(call.request, rows)
+
     # -- pieces
 
     def _spend_limit(self, call: Call, scope: str, amount_usd: float) -> dict[str, Any]:

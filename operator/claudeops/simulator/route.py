@@ -47,6 +47,7 @@ _ROUTES = (
     Route("v1/organizations/workspaces/{}/rate_limits", {"GET": "list_workspace_rate_limits"}),
     Route("v1/organizations/workspaces/{}/rate_limits/{}", {"POST": "update_workspace_rate_limit"}),
     Route("v1/organizations/spend_limits", {"GET": "list_spend_limits"}),
+    Route("v1/organizations/spend_limits/effective", {"GET": "list_effective_spend_limits"}),
 )
 
 

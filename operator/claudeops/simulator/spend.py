@@ -60,6 +60,12 @@ class SpendBook:
             totals[organization] += pico
         return {organization: float(usd(pico)) for organization, pico in totals.items()}
 
+    def spent_usd_of(self, account: Account, scope: str) -> float:
+        """What counts toward this scope's limit, in USD."""
+        if scope.startswith(WORKSPACE_PREFIX):
+            return float(usd(self._spent[account.organization, account.workspace]))
+        return self.spent_usd().get(account.organization, 0.0)
+
     def reset(self) -> None:
         """A new month."""
         self._spent.clear()
