@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
 from typing import Any
 
@@ -12,6 +13,9 @@ from tests.sidecar.raw_upstream import raw_upstream, read_request
 from tests.sidecar.rig import KEY, Client, Rig, ask, config, proxy, resilience, run, simulator, until
 
 from claudeops.proxyconfig import ProxyConfig, Timeouts
+from claudeops.sidecar.endpoint import BODY_MAX_BYTES, NEW_BATCH
+from claudeops.sidecar.passage import Passage
+from claudeops.wire.transit import Transit
 
 BATCHES = "/v1/messages/batches"
 FILES = "/v1/files"
@@ -27,6 +31,10 @@ def item(custom_id: str = "a", **params: Any) -> dict[str, Any]:
 
 def answers(rig: Rig, pool: str) -> dict[tuple[int, str], int]:
     return rig.runtime.groups[pool].counters.answers
+
+
+def transits(rig: Rig) -> list[Transit | None]:
+    return [connection.transit for connection in rig.pipeline.server.connections]
 
 
 def is_settled(rig: Rig) -> bool:
@@ -180,6 +188,48 @@ def test_a_batch_goes_through_with_its_bytes_unchanged(is_chunked: bool) -> None
             assert (await client.read()).status == 200
             assert seen == [body]
             assert answers(rig, "batches") == {(200, ""): 1}
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_compressed_batch_is_inspected_and_goes_on_as_what_it_becomes(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def test() -> None:
+        body = json.dumps({"requests": [item(f"i{number}", system="x" * 1_000_000) for number in range(24)]}).encode()
+        headers = {"content-encoding": "gzip", "anthropic-version": "2023-06-01"}
+        seen: list[bytes] = []
+        held_up = asyncio.Event()
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            assert b"content-encoding" not in head
+            if not seen:
+                await held_up.wait()
+            while size := int(await reader.readline(), 16):
+                seen.append((await reader.readexactly(size + 2))[:-2])
+            await reader.readline()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            await writer.drain()
+
+        async with raw_upstream(script) as api, proxy(opened(api.url)) as rig:
+            client = await rig.connect()
+            await client.send(gzip.compress(body, 1), path=BATCHES, headers=headers)
+            await until(lambda: any(isinstance(call, Passage) and call.is_held_up and call.sent_at for call in transits(rig)))
+            held_up.set()
+            assert (await client.read()).status == 200
+            assert b"".join(seen) == body
+            monkeypatch.setitem(BODY_MAX_BYTES, NEW_BATCH, 1_000_000)
+            bad = gzip.compress(json.dumps({"requests": [item("a"), item("a")]}).encode())
+            for sent, status, words in (
+                (bad, 400, "must be unique"),
+                (gzip.compress(body[:50_000])[:-9], 400, "it ends too early"),
+                (b"no gzip at all", 400, "not valid gzip"),
+                (gzip.compress(body, 1), 413, "after decoding"),
+            ):
+                reply = await rig.call(sent, path=BATCHES, headers=headers)
+                assert (reply.status, words in reply.json["error"]["message"]) == (status, True), reply.body
+            reply = await rig.call(b"x", path=BATCHES, headers=headers | {"content-encoding": "br"})
+            assert reply.json["error"]["details"] == {"error_code": "request_body_encoding_unsupported"}
             assert is_settled(rig)
 
     run(test)

@@ -19,6 +19,7 @@ from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.wireformat import UNREADABLE, BatchItemJson, BatchParamsJson, decode_batch_item
 
 ITEMS_MAX = 100_000
+ID_MAX_LENGTH = 64
 _CUSTOM_ID = re.compile("[a-zA-Z0-9_-]{1,64}")
 
 
@@ -60,14 +61,15 @@ class BatchInspector:
             item = decode_batch_item(raw)
         except UNREADABLE as error:
             return Answer("bad_request", f"requests.{index}: {error}")
-        where = f'requests.{index} (custom_id "{item.custom_id}")'
+        where = f'requests.{index} (custom_id "{item.custom_id[:ID_MAX_LENGTH]}")'
         problem = self._problem(item, index)
         if problem:
             return Answer("bad_request", f"{where}: {problem}")
         found = self.policies.get(item.params.model) or self._policy(item.params.model)
         if found is None:
             names = ", ".join(model.id for model in self.runtime.tiers)
-            return Answer("policy", f"{where}: this workload may not use model {item.params.model!r}: name one of {names}", status=403)
+            name = item.params.model[:ID_MAX_LENGTH]
+            return Answer("policy", f"{where}: this workload may not use model {name!r}: name one of {names}", status=403)
         model, policy = found
         return self._hold(item.params, model, policy.adjust(_asked(item.params)), where)
 

@@ -6,7 +6,7 @@ import math
 import re
 
 from claudeops.sidecar.coding import coding_of
-from claudeops.sidecar.endpoint import COUNT_TOKENS, MESSAGES, kind_of
+from claudeops.sidecar.endpoint import COUNT_TOKENS, MESSAGES, NEW_BATCH, kind_of
 from claudeops.sidecar.tokenformat import merge_beta
 from claudeops.wire.http1 import RequestHead
 
@@ -35,7 +35,7 @@ class Caller:
         version = values.get(b"anthropic-version")
         self.api_version = None if version is None else version.decode("latin-1")
         self.coding = coding_of(values.get(b"content-encoding", b""))
-        forward = _CODING_LINE.sub(b"", head.forward) if self.kind in (MESSAGES, COUNT_TOKENS) else head.forward
+        forward = _CODING_LINE.sub(b"", head.forward) if self.kind in (MESSAGES, COUNT_TOKENS, NEW_BATCH) else head.forward
         if session_header != SESSION and session_header in values:
             forward = re.sub(rb"(?im)^%b[ \t]*:[^\r\n]*\r\n" % re.escape(session_header), b"", forward)
         self.head_line = b"%b %b%b HTTP/1.1\r\nhost: %b\r\naccept-encoding: identity\r\n%b" % (

@@ -13,12 +13,14 @@ from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.batch_inspector import BatchInspector
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.caller import Caller
+from claudeops.sidecar.coding import CODINGS, Decoder, PacedDecoder
 from claudeops.sidecar.endpoint import BODY_MAX_BYTES, NAMES, NEW_BATCH, POOLS
 from claudeops.sidecar.failure import THROTTLED, TIMED_OUT, failure_of_answer
 from claudeops.sidecar.head_lines import passed_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.settle import GONE, count_passage, settle_usage
+from claudeops.sidecar.stage.parse import undecodable, unsupported
 from claudeops.sidecar.stage.session import refused_key
 from claudeops.wire.http1 import LAST_CHUNK, RequestHead
 from claudeops.wire.pool import Pool
@@ -37,7 +39,10 @@ PAUSE_S = 1.0
 class Passage(Call):
     """One request to batches or files, with its two connections."""
 
-    __slots__ = ("connection", "has_body", "inspector", "is_body_sent", "is_chunked", "moved_at", "pipeline", "received_bytes")
+    __slots__ = (
+        "connection", "has_body", "inspector", "is_body_here", "is_body_sent", "is_chunked", "is_held_up", "moved_at", "pipeline",
+        "received_bytes", "unpacker",
+    )  # fmt: skip
 
     def __init__(self, head: RequestHead, client: ServerConnection, *, caller: Caller, pipeline: Pipeline) -> None:
         now = pipeline.runtime.clock()
@@ -47,7 +52,10 @@ class Passage(Call):
         self.group = pipeline.runtime.group(POOLS[caller.kind], now)
         self.has_body = client.is_body_open
         self.inspector: BatchInspector | None = None
-        self.is_body_sent = not self.has_body
+        self.unpacker: PacedDecoder | None = None
+        """Of a batch that comes compressed: it goes on as what it becomes."""
+        self.is_body_here = self.is_body_sent = not self.has_body
+        self.is_held_up = False
         self.is_chunked = False
         self.received_bytes = 0
         self.moved_at = now
@@ -66,9 +74,14 @@ class Passage(Call):
         if head.length > BODY_MAX_BYTES[kind]:
             return self._too_large()
         if kind == NEW_BATCH:
-            if self.caller.coding:
-                return Answer("bad_request", "a batch cannot be compressed: send it plain", code="request_body_encoding_unsupported")
             self.inspector = BatchInspector(runtime, self.caller.api_version)
+            return self._unpack(self.caller.coding) if self.caller.coding else None
+        return None
+
+    def _unpack(self, coding: bytes) -> Answer | None:
+        if coding not in CODINGS:
+            return unsupported(coding)
+        self.unpacker = PacedDecoder(Decoder(coding, limit_bytes=BODY_MAX_BYTES[NEW_BATCH]))
         return None
 
     def begin(self, pool: Pool, auth_line: bytes) -> None:
@@ -77,7 +90,8 @@ class Passage(Call):
         self.sent_at = self.moved_at = self.pipeline.runtime.clock()
         lines = self.caller.head_line + auth_line
         if self.has_body:
-            begin_upload(pool, self, lines, length_bytes=None if self.head.is_chunked else self.head.length)
+            is_chunked = self.head.is_chunked or self.unpacker is not None
+            begin_upload(pool, self, lines, length_bytes=None if is_chunked else self.head.length)
         elif self.head.method == b"POST":
             pool.send(self, (lines + b"content-length: 0\r\n\r\n", b""))
         else:
@@ -91,25 +105,57 @@ class Passage(Call):
         self.moved_at = self.pipeline.runtime.clock()
         self.received_bytes += len(data)
         if self.received_bytes > BODY_MAX_BYTES[self.caller.kind]:
-            return self._give_up(self._too_large())
-        if self.inspector is not None:
-            answer = self.inspector.feed(data)
-            if answer is not None:
-                return self._give_up(answer)
-        self.upstream.send_part(data)
+            self._give_up(self._too_large())
+        elif self.unpacker is not None:
+            self.unpacker.add(data)
+            self._send_unpacked(self.unpacker)
+        else:
+            self._send(data)
 
     def request_end(self) -> None:
-        if self.upstream is None:
-            return
-        if self.inspector is not None:
-            answer = self.inspector.end()
-            if answer is not None:
-                return self._give_up(answer)
-        self.is_body_sent = True
-        self.upstream.send_end()
+        self.is_body_here = True
+        if self.unpacker is None:
+            self._send_end()
+        else:
+            self._send_unpacked(self.unpacker)
 
     def upstream_slow(self, is_slow: bool) -> None:
-        self.connection.slow(is_slow)
+        self.is_held_up = is_slow
+        if self.unpacker is not None and not is_slow:
+            self._send_unpacked(self.unpacker)
+        if not self.is_held_up or is_slow:
+            self.connection.slow(is_slow)
+
+    def _send(self, data: bytes) -> None:
+        answer = None if self.inspector is None else self.inspector.feed(data)
+        if answer is not None:
+            self._give_up(answer)
+        elif self.upstream is not None:
+            self.upstream.send_part(data)
+
+    def _send_unpacked(self, unpacker: PacedDecoder) -> None:
+        """As much as the upstream takes; the rest when it takes more."""
+        while self.upstream is not None and not self.is_held_up:
+            data = unpacker.take()
+            if data:
+                self._send(data)
+                continue
+            if self.is_body_here:
+                unpacker.decoder.end()
+            if unpacker.decoder.failure:
+                return self._give_up(undecodable(unpacker.decoder))
+            if self.is_body_here:
+                self._send_end()
+            return
+
+    def _send_end(self) -> None:
+        if self.upstream is None or self.is_body_sent:
+            return
+        answer = None if self.inspector is None else self.inspector.end()
+        if answer is not None:
+            return self._give_up(answer)
+        self.is_body_sent = True
+        self.upstream.send_end()
 
     # -- down
 

@@ -95,8 +95,8 @@ class Pipeline:
         self.count_stages: tuple[Stage, ...] = (parse, session, *self.counted)
         self.relayed: tuple[Stage, ...] = (relay_only, self.admission.admit, self.send)
         self.relay_stages: tuple[Stage, ...] = (session, *self.relayed)
-        self.passed: tuple[Stage, ...] = (self.admission.admit, self.pass_on)
-        self.passage_stages: tuple[Stage, ...] = (session, examine, *self.passed)
+        self.passed: tuple[Stage, ...] = (examine, self.admission.admit, self.pass_on)
+        self.passage_stages: tuple[Stage, ...] = (session, *self.passed)
         self.sending: tuple[Stage, ...] = (self.send,)
         self.passing: tuple[Stage, ...] = (self.pass_on,)
         runtime.on_change = self._changed

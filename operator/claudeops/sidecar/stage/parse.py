@@ -27,17 +27,27 @@ def parse(call: Call, runtime: Runtime) -> Answer | None:
 
 
 def _decode(call: Call) -> Answer | None:
-    """A compressed body is read, changed and sent on as what it becomes. Error codes: reference anthropic-api, section 6."""
+    """A compressed body is read, changed and sent on as what it becomes."""
     coding = call.caller.coding
     if coding not in CODINGS:
-        message = f"content-encoding {coding.decode('latin-1')} is not supported: send gzip, deflate or no coding"
-        return Answer("bad_request", message, code="request_body_encoding_unsupported")
+        return unsupported(coding)
     decoder = Decoder(coding, limit_bytes=BODY_MAX_BYTES)
     body = decoder.feed(call.body)
     decoder.end()
-    if decoder.is_too_large:
-        return Answer("too_large", decoder.failure, code="request_body_too_large_after_decoding")
     if decoder.failure:
-        return Answer("bad_request", decoder.failure, code="request_body_encoding_invalid")
+        return undecodable(decoder)
     call.body = body
     return None
+
+
+def unsupported(coding: bytes) -> Answer:
+    """A coding that is not known here. Error codes: reference anthropic-api, section 6."""
+    message = f"content-encoding {coding.decode('latin-1')} is not supported: send gzip, deflate or no coding"
+    return Answer("bad_request", message, code="request_body_encoding_unsupported")
+
+
+def undecodable(decoder: Decoder) -> Answer:
+    """The body is not what its coding says, or becomes too large."""
+    if decoder.is_too_large:
+        return Answer("too_large", decoder.failure, code="request_body_too_large_after_decoding")
+    return Answer("bad_request", decoder.failure, code="request_body_encoding_invalid")
