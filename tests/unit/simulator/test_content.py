@@ -136,7 +136,7 @@ def rebuilt(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return blocks
 
 
-@settings(max_examples=60)
+@settings(max_examples=40)
 @given(
     tokens=st.integers(1, 400),
     cap=st.integers(1, 400),

@@ -218,6 +218,64 @@ def test_hours_come_before_minutes() -> None:
     )
 
 
+def test_a_misplaced_hour_is_named_by_its_path() -> None:
+    content = cached(None, EPHEMERAL, None, None, HOUR)
+    assert verdict("claude-sonnet-5-5", messages=[{"role": "user", "content": content}]) == (
+        "messages.0.content.4.cache_control.ttl: a ttl='1h' cache_control block must not come after a ttl='5m' cache_control block. "
+        "Note that blocks are processed in the following order: `tools`, `system`, `messages`."
+    )
+    tools = [{**TOOL, "cache_control": EPHEMERAL}]
+    assert (verdict("claude-sonnet-5-5", tools=tools, system=cached(HOUR)) or "").startswith("system.0.cache_control.ttl: a ttl='1h'")
+
+
+@pytest.mark.parametrize(
+    ("last", "automatic", "is_legal"),
+    [(None, EPHEMERAL, True), (EPHEMERAL, EPHEMERAL, True), (HOUR, EPHEMERAL, False), (None, {"type": "ephemeral", "ttl": "1d"}, False)],
+)
+def test_automatic_caching_must_agree_with_the_last_block(last: dict[str, str] | None, automatic: dict[str, str], is_legal: bool) -> None:
+    found = verdict("claude-sonnet-5-5", messages=[{"role": "user", "content": cached(last)}], cache_control=automatic)
+    assert (found is None) == is_legal
+
+
+@pytest.mark.parametrize(
+    ("members", "message"),
+    [
+        ({"thinking": {"type": "adaptive", "budget_tokens": 5000}}, "thinking.adaptive.budget_tokens: Extra inputs are not permitted"),
+        ({"thinking": {"type": "adaptive", "display": "loud"}}, "thinking.adaptive.display: Input should be 'summarized' or 'omitted'"),
+        ({"thinking": {"type": "adaptive", "display": "omitted"}}, None),
+        ({"output_config": {"volume": 5}}, "output_config.volume: Extra inputs are not permitted"),
+        ({"output_config": {"format": {"type": "json_schema", "schema": {}}}}, None),
+        ({"tool_choice": {"type": "perhaps"}}, "tool_choice.type: Input should be 'auto', 'any', 'tool' or 'none'"),
+        ({"speed": "slow"}, "speed: Input should be 'standard' or 'fast'"),
+        ({"fallbacks": "default"}, "fallbacks: Extra inputs are not permitted"),
+        ({"fallback_credit_token": "t"}, "fallback_credit_token: Extra inputs are not permitted"),
+    ],
+)
+def test_members_inside_members(members: dict[str, Any], message: str | None) -> None:
+    assert verdict("claude-sonnet-5-5", **members) == message
+
+
+@pytest.mark.parametrize(
+    ("fallbacks", "is_legal"),
+    [("default", True), ([{"model": "claude-opus-5-5"}] * 3, True), ([{"model": "claude-opus-5-5"}] * 4, False), ([{}], False), (5, False)],
+)
+def test_fallbacks_need_their_header_and_form(fallbacks: Any, is_legal: bool) -> None:
+    body = {"model": "claude-fable-5-1", "max_tokens": 100, "messages": [USER], "fallbacks": fallbacks}
+    known = load_catalogue().model("claude-fable-5-1")
+    assert known is not None
+    found = violation(decode_message(msgspec.json.encode(body)), known, NEW, "server-side-fallback-2026-07-01")
+    assert (found is None) == is_legal
+
+
+def test_thinking_blocks_cannot_be_marked_and_paused_turns_may_come_last() -> None:
+    marked = {"type": "thinking", "thinking": "x", "signature": "s", "cache_control": EPHEMERAL}
+    turns = [USER, {"role": "assistant", "content": [marked]}, USER]
+    wanted = "messages.1.content.0.thinking.cache_control: Extra inputs are not permitted"
+    assert verdict("claude-sonnet-5-5", messages=turns) == wanted
+    paused = {"role": "assistant", "content": [{"type": "server_tool_use", "id": "s", "name": "web_search", "input": {}}]}
+    assert verdict("claude-sonnet-5-5", messages=[USER, paused]) is None
+
+
 def test_service_options() -> None:
     assert verdict("claude-sonnet-4-5", inference_geo="us") is not None
     assert verdict("claude-sonnet-5-5", inference_geo="us") is None

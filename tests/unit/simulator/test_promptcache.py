@@ -111,7 +111,7 @@ def test_clearing_forgets() -> None:
 BLOCKS = st.lists(st.tuples(st.integers(1, 3000), st.sampled_from([None, None, "5m"])), min_size=1, max_size=30)
 
 
-@settings(max_examples=80)
+@settings(max_examples=40)
 @given(history=st.lists(BLOCKS, min_size=1, max_size=4))
 def test_the_parts_always_add_up_to_the_prompt(history: list[list[tuple[int, str | None]]]) -> None:
     cache = PromptCache()
