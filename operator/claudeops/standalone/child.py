@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 FIRST_BACKOFF_S: Final = 0.5
-LAST_BACKOFF_S: Final = 30.0
+LAST_BACKOFF_S: Final = 8.0
 SETTLED_S: Final = 30.0
 """A process that ran this long is started again at once, and its backoff begins anew."""
 KILL_WAIT_S: Final = 5.0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import secrets
+import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Final, NamedTuple
@@ -88,7 +89,8 @@ class LocalProxy:
 
     def _command(self) -> Sequence[str]:
         files = {"config": "proxy.json", "key-file": "api-key", "token-file": "token"}
-        ports = {"listen": self.port, "admin": self.admin_port, "state": self.state_port}
+        pages = {"admin": self.admin_port, "state": self.state_port}
+        ports = {"listen": self.port, **{flag: port if is_free(port) else 0 for flag, port in pages.items()}}
         words = ["sidecar", "--instance", self.instance, "--grace", f"{self._grace_s:g}"]
         for flag, name in files.items():
             words += [f"--{flag}", str(self.folder / name)]
@@ -121,6 +123,17 @@ class LocalProxy:
         self.is_listening = False
         words, self._last_words = f" ({self._last_words})" if self._last_words else "", ""
         self._tell("warning", f"{self.name}: its proxy {describe_end(code)}{words}; it starts again in {again_s:g} s")
+
+
+def is_free(port: int) -> bool:
+    """Whether this port of the loopback address can be had now; 0 always can."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((HOST, port))
+        except (OSError, OverflowError):
+            return False
+    return True
 
 
 def write_private(path: Path, content: bytes) -> None:

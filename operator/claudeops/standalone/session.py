@@ -7,7 +7,6 @@ import contextlib
 import os
 import shutil
 import signal
-import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -22,7 +21,7 @@ from claudeops.standalone.manifest import Complaint
 from claudeops.standalone.output import Output
 from claudeops.standalone.plan import Plan, PlanRules, make_plan, quota_warnings, with_simulators
 from claudeops.standalone.program import Program, choose_workload, run_program
-from claudeops.standalone.proxy import HOST
+from claudeops.standalone.proxy import HOST, is_free
 from claudeops.standalone.simulated import LocalSimulator
 from claudeops.standalone.source import ManifestFiles
 
@@ -177,16 +176,11 @@ def check(options: RunOptions) -> tuple[Plan, tuple[Complaint, ...]]:
 
 
 def ensure_free(first_port: int, count: int) -> None:
-    """Raises :class:`~claudeops.errors.InvalidResource` that names the first port which somebody else has."""
+    """Raises :class:`~claudeops.errors.InvalidResource` that names the first port which cannot be had."""
     for port in range(first_port, first_port + count) if first_port else ():
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((HOST, port))
-            except (OSError, OverflowError) as error:
-                reason = getattr(error, "strerror", None) or str(error)
-                message = f"port {port} of {HOST} cannot be had ({reason}): name another first port, or 0 for any that are free"
-                raise InvalidResource(message, path="--port") from error
+        if not is_free(port):
+            message = f"port {port} of {HOST} cannot be had, somebody else may have it: name another first port, or 0 for any that are free"
+            raise InvalidResource(message, path="--port")
 
 
 @contextlib.contextmanager
