@@ -65,6 +65,7 @@ START = (
 )
 STOP = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
 ANSWER = b'{"id":"msg_1","type":"message","model":"claude-sonnet-4-6","content":[],"usage":{"input_tokens":3,"output_tokens":4}}'
+ERROR = b'{"type":"error","error":{"type":"overloaded_error","message":"Overloaded"},"request_id":"req_1"}'
 
 
 class Outcome(NamedTuple):
@@ -85,18 +86,28 @@ def check(data: bytes) -> None:
     is_streamed = bool(choices.below(2))
     request, is_plain = _request(choices, is_streamed=is_streamed)
     stream, is_valid = _stream(choices) if is_streamed else _document(choices)
-    answer = _framed(choices, stream, is_streamed=is_streamed)
+    status = choices.one_of([200, 200, 200, 400, 429, 500, 529])
+    if status != 200:
+        stream = choices.mangle(ERROR) if choices.below(2) else ERROR
+    answer = _framed(choices, stream, status=status if status != 200 else 0, is_streamed=is_streamed)
     whole = _run([request], [answer])
     parts = _run(choices.cut(request), choices.cut(answer))
     assert parts.sent == whole.sent
+    pieces = choices.cut(answer)
+    broken = _run([request], pieces[: choices.below(len(pieces) + 1)], is_broken=True)
     if not whole.sent:
         assert whole.status >= 400 and json.loads(whole.body)["type"] == "error"
         assert not is_plain, whole.body
         return
     _check_sent(request, whole.sent)
     is_valid = is_valid and (is_plain or not is_streamed)  # a broken request may not have asked for a stream
+    if (broken.status, broken.body) != (status, stream):
+        _check_answer(broken, stream, is_streamed=is_streamed, is_valid=False)
     for seen in (whole, parts):
-        _check_answer(seen, stream, is_streamed=is_streamed, is_valid=is_valid)
+        if status == 200:
+            _check_answer(seen, stream, is_streamed=is_streamed, is_valid=is_valid)
+        else:
+            assert (seen.status, seen.body, seen.is_cut) == (status, stream, False)
     if is_valid:
         assert parts == whole
 
@@ -130,7 +141,9 @@ def _stream(choices: Choices) -> tuple[bytes, bool]:
     return stream if is_valid else choices.mangle(stream), is_valid
 
 
-def _framed(choices: Choices, stream: bytes, *, is_streamed: bool) -> bytes:
+def _framed(choices: Choices, stream: bytes, *, status: int, is_streamed: bool) -> bytes:
+    if status:
+        return b"HTTP/1.1 %d x\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (status, len(stream), stream)
     if not is_streamed:
         return b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length: %d\r\n\r\n%b" % (len(stream), stream)
     parts, at = [], 0
@@ -141,7 +154,8 @@ def _framed(choices: Choices, stream: bytes, *, is_streamed: bool) -> bytes:
     return b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked\r\n\r\n%b0\r\n\r\n" % b"".join(parts)
 
 
-def _run(request: list[bytes], answer: list[bytes]) -> Outcome:
+def _run(request: list[bytes], answer: list[bytes], *, is_broken: bool = False) -> Outcome:
+    """``is_broken``: the upstream closes behind these pieces."""
     loop = asyncio.new_event_loop()
     runtime = Runtime(time.monotonic, wall_clock=time.time)
     pipeline = Pipeline(loop, runtime)
@@ -164,11 +178,14 @@ def _run(request: list[bytes], answer: list[bytes]) -> Outcome:
         for piece in answer:
             if not to_upstream.is_closing and not to_client.is_closing and client.transit is call:
                 upstream.data_received(piece)
+    if is_broken:
+        upstream.connection_lost(None)
     is_cut = to_client.is_closing and not to_client.is_ended
     usage = (call.usage.input, call.usage.output) if call is not None else (0, 0)
     assert not sent or client.transit is None, "the client waits for ever"
     client.connection_lost(None)
-    upstream.connection_lost(None)
+    if not is_broken:
+        upstream.connection_lost(None)
     assert runtime.in_flight == 0
     assert all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in runtime.groups.values())
     assert (pool.busy, pool.idle, pool.opening) == (0, [], 0)
@@ -194,6 +211,8 @@ def _check_answer(seen: Outcome, stream: bytes, *, is_streamed: bool, is_valid: 
     elif seen.status != 200:
         assert json.loads(seen.body)["type"] == "error" or b"event: error" in seen.body
     elif is_streamed and seen.body != stream:
+        if stream.startswith(seen.body) and (b"event: message_stop" in seen.body or b"event: error" in seen.body):
+            return  # it had ended before the connection did
         relayed, mark, error = seen.body.rpartition(b"event: error\ndata: ")
         assert mark, "a stream that ends without a word"
         assert stream.startswith(relayed.removesuffix(b"\n\n")) or stream.startswith(relayed)

@@ -12,7 +12,7 @@ from tests.fuzz.__main__ import TARGETS, bytes_of, load
 from claudeops.wire import transit as transit_module
 
 pytestmark = pytest.mark.skipif(not transit_module.__file__.endswith(".py"), reason="a compiled Transit has no interpreted subclasses")
-SEEDS = {"requests": 4_000, "answers": 12_000, "calls": 3_000}
+SEEDS = {"requests": 3_000, "answers": 8_000, "calls": 1_500}
 EVERYTHING = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
