@@ -196,8 +196,9 @@ def test_an_old_answer_serves_while_the_resolver_is_away_but_not_once_the_name_i
         loop.ahead_s = 200.0
         assert await resolver.resolve("api.test", 443) == (address("127.0.0.1", 443),)
         loop.ahead_s = 400.0
-        with pytest.raises(OSError, match=r"the name api\.test cannot be resolved: Temporary failure"):
-            await resolver.resolve("api.test", 443)
+        for _ in range(2):
+            with pytest.raises(OSError, match=r"the name api\.test cannot be resolved: Temporary failure"):
+                await resolver.resolve("api.test", 443)
         names.hosts = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         loop.ahead_s = 0.0
         resolver.expire()
@@ -221,6 +222,14 @@ def test_a_failed_connection_makes_the_next_one_look_the_name_up_again(monkeypat
             assert (opening.opened, opening.failed, names.asked) == (1, 1, 2)
 
     run_own(test)
+
+
+def test_a_name_that_no_resolver_takes_is_a_reason_too() -> None:
+    async def test() -> None:
+        with pytest.raises(UpstreamUnavailable, match=r"a\.\.b is no name of a host"):
+            await dialer().dial(asyncio.Protocol, Address("a..b", 443), timeout_s=5)
+
+    run(test)
 
 
 # -- TLS

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import struct
 from collections.abc import Callable
@@ -308,7 +309,7 @@ def test_old_connections_end_between_requests_and_never_during_one() -> None:
     run(test)
 
 
-def test_an_upstream_without_http2_is_a_502_that_says_what_to_do() -> None:
+def test_an_upstream_without_http2_is_a_502_that_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         certificate = Certificate()
         server = await asyncio.get_running_loop().create_server(
@@ -323,6 +324,8 @@ def test_an_upstream_without_http2_is_a_502_that_says_what_to_do() -> None:
         server.close()
 
     run(test)
+    gc.collect()
+    assert "never retrieved" not in caplog.text
 
 
 def test_without_h2_the_configuration_is_refused_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,7 +60,7 @@ class Dialer:
         try:
             async with asyncio.timeout(timeout_s):
                 transport, made = await self._connect(protocol, address)
-        except (OSError, TimeoutError) as error:
+        except (OSError, TimeoutError, UnicodeError) as error:
             self.failed += 1
             self.resolver.expire()
             raise UpstreamUnavailable(f"cannot connect to the upstream: {_why(error, address)}") from error
@@ -129,7 +129,9 @@ def _close_socket(task: asyncio.Task[socket.socket]) -> None:
         task.result().close()
 
 
-def _why(error: OSError | TimeoutError, address: Address) -> str:
+def _why(error: Exception, address: Address) -> str:
+    if isinstance(error, UnicodeError):
+        return f"{address.host[:80]} is no name of a host"
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate of {address.host} is not trusted: {error.verify_message}"
     return str(error) or "timed out"

@@ -259,6 +259,7 @@ class Http2Connection:
             self.transport.abort()
         if not self.ready.done():
             self.ready.set_exception(OSError(reason))
+            self.ready.exception()  # whoever waits for it may have given up: then nobody else looks
         self.pool.lost_connection(self)
         for stream in list(self.streams.values()):
             if stream.reads_at == self.reads and self.served and not stream.head:

@@ -42,8 +42,13 @@ class Resolver:
         task = self._running.get(name)
         if task is None:
             task = self._running[name] = self._loop.create_task(self._look_up(name))
-            task.add_done_callback(lambda _: self._running.pop(name, None))
+            task.add_done_callback(lambda done: self._end(name, done))
         return await asyncio.shield(task)
+
+    def _end(self, name: tuple[str, int], done: asyncio.Task[tuple[SocketAddress, ...]]) -> None:
+        self._running.pop(name, None)
+        if not done.cancelled():
+            done.exception()  # whoever asked may have given up: then nobody else looks
 
     def expire(self) -> None:
         """The next connection looks its name up again: nothing at the old addresses answers."""

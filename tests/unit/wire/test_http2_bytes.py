@@ -87,7 +87,6 @@ def open_connection(loop: asyncio.AbstractEventLoop) -> tuple[Http2Connection, W
     pool = Http2Pool(Dialer(loop, Random(7)), Address("api", 443), limit=10, connect_timeout_s=1.0)
     connection = Http2Connection(pool)
     connection.retires_at = 1_000
-    connection.ready.add_done_callback(lambda done: done.exception())
     wire: Any = Wire()
     connection.connection_made(wire)
     pool.connections.append(connection)
