@@ -228,8 +228,8 @@ class ServerConnection(Recipient):
         if head.is_chunked:
             self._collect(ChunkedFraming(), body, 0)
             return
-        if key is not None and head.keep_alive and not head.wants_continue:
-            context.remember(key[0], head)
+        if key is not None and head.length and head.keep_alive and not head.wants_continue:
+            context.remember(key[0], head)  # with no body it has not been offered
         self._expect(head.length, body)
 
     def _is_taken(self, head: RequestHead, body: bytes) -> bool:

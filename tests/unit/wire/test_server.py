@@ -12,7 +12,8 @@ from tests.hostile_http import CHUNKED, HOSTILE, POST
 from tests.wire_harness import Seen, Wire, serve
 
 from claudeops.sidecar.answer import framing_refusal
-from claudeops.wire.server import IDLE_TICKS, ServerContext
+from claudeops.wire.http1 import RequestHead
+from claudeops.wire.server import IDLE_TICKS, ServerConnection, ServerContext
 
 PLAIN = POST + b"content-length: 5\r\n\r\nhello"
 IN_CHUNKS = CHUNKED + b"3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nx-a: b\r\n\r\n"
@@ -120,3 +121,16 @@ def test_an_idle_connection_is_closed_after_its_time() -> None:
     clock.sweep(1)
     assert clock.wire.is_closing
     assert not clock.wire.written
+
+
+def test_a_head_without_a_body_says_nothing_about_the_same_head_with_one() -> None:
+    offered: list[int] = []
+
+    def decline(head: RequestHead, connection: ServerConnection) -> None:
+        offered.append(head.length)
+
+    context = ServerContext(lambda head, body, connection: None, framing_refusal, handle_head=decline)
+    requests = [POST + b"content-length: %d\r\n\r\n" % length + b"x" * length for length in (0, 5, 7)]
+    seen = serve(requests, context=context)
+    assert [body for *_, body in seen.requests] == [b"", b"x" * 5, b"x" * 7]
+    assert offered == [5], "what was declined once is not offered again"
