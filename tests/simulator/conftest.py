@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ SESSION = Path(__file__).with_name("sdk_session.py")
 @pytest.fixture
 def simulator() -> Iterator[Simulator]:
     """A fast simulator with short answers and the limits of the Build tier."""
-    with live_simulator(SimulatorConfig(speed=1000, output_median_tokens=40)) as running:
+    with live_simulator(SimulatorConfig(speed=1000, output_median_tokens=40, today=date(2026, 11, 22))) as running:
         yield running
 
 

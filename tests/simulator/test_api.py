@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import socket
 from typing import Any
@@ -124,6 +125,29 @@ def test_requests_on_one_connection_are_answered_in_order(simulator: Simulator) 
         data = b"".join(iter(lambda: sock.recv(65_536), b""))
     bodies = [json.loads("{" + part.split("\r\n\r\n{", 1)[1]) for part in data.decode().split("HTTP/1.1 200 OK")[1:]]
     assert [body["usage"]["output_tokens"] for body in bodies] == [3, 1, 2]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_compressed_answers_are_those_that_are_not(stream: bool) -> None:
+    answers = []
+    for compresses in (True, False):
+        with live_simulator(SimulatorConfig(speed=1e6, has_fixed_ids=True, compresses=compresses)) as packing:
+            for accepted in ("gzip, deflate", "identity"):
+                headers = HEADERS | {"accept-encoding": accepted}
+                _, lines, data = exchange(packing.url, "POST", "/v1/messages", BODY | {"stream": stream}, headers)
+                is_packed = lines.get("content-encoding") == "gzip"
+                assert is_packed == (compresses and accepted != "identity")
+                answers.append(gzip.decompress(data) if is_packed else data)
+    assert len(set(answers)) == 1
+
+
+def test_a_url_may_come_in_pieces(simulator: Simulator) -> None:
+    with socket.create_connection(("127.0.0.1", simulator.port), timeout=10) as sock:
+        sock.sendall(b"GET /v1/models?li")
+        exchange(simulator.url, "GET", "/_sim/healthz")
+        sock.sendall(b"mit=2 HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-api-key: sk-ant-sim-1\r\nanthropic-version: 2026-10-21\r\n\r\n")
+        data = b"".join(iter(lambda: sock.recv(65_536), b""))
+    assert len(json.loads(data.partition(b"\r\n\r\n")[2])["data"]) == 2
 
 
 def test_malformed_http_is_a_400_and_closes(simulator: Simulator) -> None:

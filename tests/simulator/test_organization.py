@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import date
 from typing import Any
 
 import pytest
@@ -163,6 +164,15 @@ def test_models_are_listed_in_full_newest_first_both_ways(simulator: Simulator) 
     assert ask(simulator, "/v1/models?lifecycle=gone", key=key)[0] == 400
     old = [model["id"] for model in ask(simulator, "/v1/models?lifecycle=deprecated", key=key)[2]["data"]]
     assert old == ["claude-sonnet-4-5-20250929", "claude-mythos-preview"]
+
+
+def test_a_model_retires_on_its_day() -> None:
+    body = {"model": "claude-sonnet-4-5", "max_tokens": 5, "messages": [{"role": "user", "content": "hi"}]}
+    for day, status, lifecycle in ((date(2026, 11, 29), 200, "deprecated"), (date(2026, 11, 30), 404, "retired")):
+        with live_simulator(SimulatorConfig(speed=1e6, today=day)) as simulator:
+            assert ask(simulator, "/v1/messages", body, key="sk-ant-sim-test")[0] == status
+            listed = ask(simulator, f"/v1/models?lifecycle={lifecycle}", key="sk-ant-sim-test")[2]["data"]
+            assert "claude-sonnet-4-5-20250929" in [model["id"] for model in listed]
 
 
 def test_a_model_in_full(simulator: Simulator) -> None:

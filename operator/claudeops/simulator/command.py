@@ -68,6 +68,7 @@ def _add_answers(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="seed of all dice: lengths, latencies, ids, faults (default %(default)s)")
     group.add_argument("--fixed-ids", action="store_true", help="ids, lengths and times follow from each request alone")
     group.add_argument("--downloadable-files", action="store_true", help="uploaded files can be downloaded, as if a tool had made them")
+    group.add_argument("--compress", action="store_true", help="compress answers for clients that accept gzip")
     group.add_argument("--transcripts", metavar="DIR", help="answers written down as server-sent events, NAME.sse each")
     group.add_argument("--output-median", type=float, default=350.0, metavar="TOKENS", help="median length (default %(default)s)")
     group.add_argument("--output-sigma", type=float, default=0.8, help="sigma of the log-normal length (default %(default)s)")
@@ -118,6 +119,7 @@ def config_of(args: argparse.Namespace) -> SimulatorConfig:
         faults=_read_faults(args.faults),
         transcripts=_read_transcripts(args.transcripts),
         has_fixed_ids=args.fixed_ids,
+        compresses=args.compress,
         has_downloadable_files=args.downloadable_files,
         has_ratelimit_headers=not args.no_ratelimit_headers,
         tls_certificate=args.tls_cert,

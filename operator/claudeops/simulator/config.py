@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import uuid
 from collections.abc import Mapping
+from datetime import date
 from functools import lru_cache
 
 import msgspec
@@ -62,9 +63,10 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     ``tier`` None means that only the groups in ``limits`` are limited. ``speed`` divides every latency (not the
     limits). ``ttft_s`` and ``tokens_per_s`` replace the model's own medians. Port 0 lets the system choose. With
     ``has_fixed_ids`` ids, lengths and times follow from each request alone: equal requests get equal answers.
-    ``workspace_limits``: workspace id, group, kind of limit as the Admin API names it. ``spend_limits_usd``: scope (``usage_tier``,
-    ``contract``, ``organization``, ``workspace:NAME``) and USD a month. ``ramp_growth``: a group may use at most this many times
-    the tokens of the minute before. ``admin_keys``: Admin API key and its organisation.
+    ``workspace_limits``: workspace id, group, kind of limit as the Admin API names it. ``spend_limits_usd``: scope
+    (``usage_tier``, ``contract``, ``organization``, ``workspace:NAME``) and USD a month. ``ramp_growth``: a group may use at most
+    this many times the tokens of the minute before. ``admin_keys``: Admin API key and its organisation. ``compresses``: answers are
+    compressed for clients that accept gzip. ``today``: the day by which models have retired, instead of the real one.
     """
 
     host: str = "127.0.0.1"
@@ -79,6 +81,8 @@ class SimulatorConfig(msgspec.Struct, frozen=True, kw_only=True):
     has_fixed_ids: bool = False
     has_downloadable_files: bool = False
     binds_thinking: bool = True
+    compresses: bool = False
+    today: date | None = None
     output_median_tokens: float = 350.0
     output_sigma: float = 0.8
     tokens_per_event: int = 10

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import socket
 import struct
+import zlib
 from collections import deque
 from collections.abc import Callable
 from http import HTTPStatus
@@ -14,6 +16,8 @@ from urllib.parse import parse_qs
 import httptools
 
 REASONS = {status.value: status.phrase for status in HTTPStatus} | {529: "Overloaded"}
+SMALLEST_COMPRESSED_BYTES = 256
+COMPRESSED_LINES = b"content-encoding: gzip\r\nvary: accept-encoding\r\n"
 NO_LINGER = struct.pack("ii", 1, 0)
 
 
@@ -52,6 +56,21 @@ BodyLimit = Callable[[str], int]
 """The largest body in bytes that a path takes; what is larger is not kept."""
 
 
+class Packer:
+    """A gzip stream whose pieces can be read as soon as they arrive."""
+
+    def __init__(self) -> None:
+        self._deflater = zlib.compressobj(wbits=31)
+
+    def pack(self, data: bytes) -> bytes:
+        """The bytes, compressed and flushed."""
+        return self._deflater.compress(data) + self._deflater.flush(zlib.Z_SYNC_FLUSH)
+
+    def finish(self) -> bytes:
+        """What ends the stream."""
+        return self._deflater.flush()
+
+
 class Connection(asyncio.Protocol):
     """One client connection. Serves its requests in order, one at a time.
 
@@ -59,8 +78,11 @@ class Connection(asyncio.Protocol):
     called when the client leaves first. A body is collected in one growing buffer, so that a large one is held once.
     """
 
-    def __init__(self, handle: Handler, connections: set[Connection], body_limit: BodyLimit) -> None:
+    def __init__(self, handle: Handler, connections: set[Connection], body_limit: BodyLimit, *, compresses: bool = False) -> None:
         self._handle = handle
+        self._compresses = compresses
+        self._packer: Packer | None = None
+        self._url = b""
         self._connections = connections
         self._body_limit = body_limit
         self._max_body_bytes = 0
@@ -100,12 +122,14 @@ class Connection(asyncio.Protocol):
     def on_message_begin(self) -> None:
         self._incoming = Request(self.client)
         self._body = b""
-        self._max_body_bytes = -1
+        self._url = b""
 
     def on_url(self, url: bytes) -> None:
-        path, _, query = url.decode("latin-1").partition("?")
-        self._incoming.path += path
-        self._incoming.query += query
+        self._url += url
+
+    def on_headers_complete(self) -> None:
+        self._incoming.path, _, self._incoming.query = self._url.decode("latin-1").partition("?")
+        self._max_body_bytes = self._body_limit(self._incoming.path)
 
     def on_header(self, name: bytes, value: bytes) -> None:
         lowered = name.lower()
@@ -115,8 +139,6 @@ class Connection(asyncio.Protocol):
             self.transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def on_body(self, data: bytes) -> None:
-        if self._max_body_bytes < 0:
-            self._max_body_bytes = self._body_limit(self._incoming.path)
         if self._incoming.is_too_large or len(self._body) + len(data) > self._max_body_bytes:
             self._incoming.is_too_large = True
             self._body = b""
@@ -153,6 +175,9 @@ class Connection(asyncio.Protocol):
 
     def respond(self, status: int, lines: bytes, body: bytes) -> None:
         """One whole answer. ``lines``: header lines, each ended by CRLF; framing is added."""
+        if self._may_compress() and len(body) >= SMALLEST_COMPRESSED_BYTES:
+            body = gzip.compress(body, mtime=0)
+            lines += COMPRESSED_LINES
         is_head = self._current is not None and self._current.method == "HEAD"
         head = b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\n\r\n" % (status, REASONS.get(status, "Unknown").encode(), lines, len(body))
         self.transport.write(head if is_head else head + body)
@@ -160,17 +185,29 @@ class Connection(asyncio.Protocol):
 
     def begin_stream(self, lines: bytes, first: bytes = b"") -> None:
         """The head of a 200 in chunks, together with its first bytes."""
-        chunk = b"%x\r\n%b\r\n" % (len(first), first) if first else b""
-        self.transport.write(b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n%b" % (lines, chunk))
+        if self._may_compress():
+            self._packer = Packer()
+            lines += COMPRESSED_LINES
+        self.transport.write(b"HTTP/1.1 200 OK\r\n%btransfer-encoding: chunked\r\n\r\n%b" % (lines, self._chunk(first)))
 
     def write_chunk(self, data: bytes) -> None:
         """More bytes of a stream."""
-        self.transport.write(b"%x\r\n%b\r\n" % (len(data), data))
+        self.transport.write(self._chunk(data))
 
     def end_stream(self, last: bytes = b"") -> None:
         """The last bytes of a stream and its end."""
-        self.transport.write((b"%x\r\n%b\r\n0\r\n\r\n" % (len(last), last)) if last else b"0\r\n\r\n")
+        packer, self._packer = self._packer, None
+        data = last if packer is None else packer.pack(last) + packer.finish()
+        self.transport.write(self._chunk(data) + b"0\r\n\r\n")
         self._finish()
+
+    def _chunk(self, data: bytes) -> bytes:
+        """The bytes as one chunk, which must not be empty: that would be the end."""
+        packed = data if self._packer is None or not data else self._packer.pack(data)
+        return b"%x\r\n%b\r\n" % (len(packed), packed) if packed else b""
+
+    def _may_compress(self) -> bool:
+        return self._compresses and self._current is not None and b"gzip" in self._current.headers.get(b"accept-encoding", b"")
 
     def write_raw(self, data: bytes, *, is_last: bool) -> None:
         """Bytes as they are, for answers that are broken on purpose; the last ones close the connection."""

@@ -21,7 +21,8 @@ class Identity:
     requests give equal answers whatever came in between, as far as the prompt cache and the limits do not differ.
     """
 
-    def __init__(self, seed: int, is_fixed: bool) -> None:
+    def __init__(self, seed: int, is_fixed: bool, today: date | None = None) -> None:
+        self._today = today
         self.is_fixed = is_fixed
         self._seed = seed
         self._shared = random.Random(f"content {seed}")
@@ -40,7 +41,7 @@ class Identity:
 
     def today(self) -> date:
         """The day in UTC: models retire by it."""
-        return datetime.fromtimestamp(self.now_s(), UTC).date()
+        return self._today or datetime.fromtimestamp(self.now_s(), UTC).date()
 
 
 def mint(prefix: str, dice: random.Random) -> str:

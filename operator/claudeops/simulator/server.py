@@ -57,7 +57,7 @@ class Simulator:
         self._admin = Admin(self._world, referee, self._api, self._connections)
         self._admin.set_faults(list(self.config.faults))
         self._server = await loop.create_server(
-            lambda: Connection(self._handle, self._connections, self._body_limit_bytes),
+            lambda: Connection(self._handle, self._connections, self._body_limit_bytes, compresses=self.config.compresses),
             self.config.host,
             self.config.port,
             ssl=tls_context(self.config),

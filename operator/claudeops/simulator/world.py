@@ -50,7 +50,7 @@ class World:
         self.diagnoses = DiagnosisBook()
         self.find_file: Callable[[Call, str], StoredFile | Problem] = lambda call, name: not_found(f"File not found: {name}")
         self.library = Library(config.transcripts)
-        self.identity = Identity(config.seed, config.has_fixed_ids)
+        self.identity = Identity(config.seed, config.has_fixed_ids, config.today)
 
     def pace_dice(self, call: Call) -> random.Random | None:
         """The dice for an answer's length and speed: the call's own when ids are fixed, else the simulator's."""

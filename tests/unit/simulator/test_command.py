@@ -28,7 +28,7 @@ def test_every_flag_arrives() -> None:
             *("--host", "0.0.0.0", "--port", "9", "--tier", "none", "--limit", "opus-5=1,2,3", "--limit", "sonnet-5.5=600,600000,120000"),
             *("--burst-s", "2", "--seed", "7", "--output-median", "100", "--output-sigma", "0.1", "--tokens-per-event", "3"),
             *("--speed", "4", "--ttft-s", "0.5", "--tokens-per-s", "50", "--no-ratelimit-headers"),
-            *("--fixed-ids", "--downloadable-files", "--admin-key", "sk-ant-admin-1=acme", "--limit", "fast:opus-5=4,5,6"),
+            *("--fixed-ids", "--downloadable-files", "--compress", "--admin-key", "sk-ant-admin-1=acme", "--limit", "fast:opus-5=4,5,6"),
             *("--spend-limit", "usage_tier=5.5", "--spend-limit", "workspace:blue=1", "--ramp-growth", "2"),
             *("--key", "sk-a=acme", "--key", "sk-b==acme/blue", "--tls-cert", "c.pem", "--tls-key", "k.pem"),
         )
@@ -40,6 +40,7 @@ def test_every_flag_arrives() -> None:
         limits={"opus-5": RateLimits(1, 2, 3), "sonnet-5.5": RateLimits(600, 600_000, 120_000), "fast:opus-5": RateLimits(4, 5, 6)},
         has_fixed_ids=True,
         has_downloadable_files=True,
+        compresses=True,
         admin_keys={"sk-ant-admin-1": "acme"},
         spend_limits_usd={"usage_tier": 5.5, "workspace:blue": 1.0},
         ramp_growth=2.0,
