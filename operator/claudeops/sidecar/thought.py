@@ -6,40 +6,12 @@ younger ones exist. That needs no session, and holds for those that have no id t
 
 from __future__ import annotations
 
-import msgspec
-
-from claudeops.sidecar.wireformat import UNREADABLE
+from claudeops.sidecar.wireformat import UNREADABLE, ThoughtJson, decode_thought_event, decode_thoughts
 
 BLOCKS_MAX = 65_536
 THINKING_TYPES = ("thinking", "redacted_thinking")
 LINE_MAX_BYTES = 262_144
 _MARKS = (b"signature", b'"redacted_thinking"')
-
-
-class ThoughtJson(msgspec.Struct, gc=False):
-    """What tells one thinking block from another: a whole block, or the delta that brings its signature."""
-
-    type: str = ""
-    signature: str | None = None
-    data: str | None = None
-
-    @property
-    def mark(self) -> str:
-        """Empty where there is none: such a block cannot be told from others."""
-        return self.signature or self.data or ""
-
-
-class _EventJson(msgspec.Struct, gc=False):
-    content_block: ThoughtJson | None = None
-    delta: ThoughtJson | None = None
-
-
-class _AnswerJson(msgspec.Struct, gc=False):
-    content: list[ThoughtJson] = []
-
-
-_decode_event = msgspec.json.Decoder(_EventJson).decode
-_decode_answer = msgspec.json.Decoder(_AnswerJson).decode
 
 
 class ThoughtAuthors:
@@ -78,26 +50,26 @@ class ThoughtAuthors:
         if not any(mark in body for mark in _MARKS):
             return
         try:
-            blocks = _decode_answer(body).content
+            blocks = decode_thoughts(body).content
         except UNREADABLE:
             return
         for block in blocks:
             if block.type in THINKING_TYPES:
-                self.learn(block.mark, model)
+                self.learn(_mark(block), model)
 
     def learn_line(self, line: bytes, model: str) -> None:
         """One line of an event stream of `model`."""
         if not line.startswith(b"data:") or not any(mark in line for mark in _MARKS):
             return
         try:
-            event = _decode_event(line[5:])
+            event = decode_thought_event(line[5:])
         except UNREADABLE:
             return
         block, delta = event.content_block, event.delta
         if block is not None and block.type in THINKING_TYPES:
-            self.learn(block.mark, model)
+            self.learn(_mark(block), model)
         if delta is not None and delta.type == "signature_delta":
-            self.learn(delta.mark, model)
+            self.learn(_mark(delta), model)
 
     def _keep(self, key: int, model: str) -> None:
         self.has_any = True
@@ -125,3 +97,8 @@ class ThoughtReader:
         if any(mark in data for mark in _MARKS):
             for line in data[:end].splitlines():
                 self.authors.learn_line(line, self.model)
+
+
+def _mark(block: ThoughtJson) -> str:
+    """What tells the block from others; empty where there is nothing."""
+    return block.signature or block.data or ""

@@ -83,6 +83,27 @@ class EventJson(msgspec.Struct, gc=False):
     delta: DeltaJson | None = None
 
 
+class ThoughtJson(msgspec.Struct, gc=False):
+    """What tells one thinking block from another: a whole block, or the delta that brings its signature."""
+
+    type: str = ""
+    signature: str | None = None
+    data: str | None = None
+
+
+class ThoughtEventJson(msgspec.Struct, gc=False):
+    """A stream event that may bring such a block."""
+
+    content_block: ThoughtJson | None = None
+    delta: ThoughtJson | None = None
+
+
+class ThoughtsJson(msgspec.Struct, gc=False):
+    """The blocks of an answer."""
+
+    content: list[ThoughtJson] = []
+
+
 class ErrorDetails(msgspec.Struct, frozen=True, gc=False):
     """``error.details``."""
 
@@ -201,6 +222,8 @@ decode_refusal = msgspec.json.Decoder(RefusalJson).decode
 decode_iterations = msgspec.json.Decoder(list[IterationJson] | None).decode
 decode_server_tools = msgspec.json.Decoder(ServerToolUseJson | None).decode
 decode_stop_details = msgspec.json.Decoder(StopDetailsJson | None).decode
+decode_thoughts = msgspec.json.Decoder(ThoughtsJson).decode
+decode_thought_event = msgspec.json.Decoder(ThoughtEventJson).decode
 decode_error = msgspec.json.Decoder(ErrorJson).decode
 encode = msgspec.json.Encoder().encode
 UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
