@@ -300,6 +300,21 @@ def test_connections_are_opened_for_one_request_in_a_hundred_at_most() -> None:
     run(test)
 
 
+@pytest.mark.parametrize("protocol", ["HTTP1", "HTTP2"])
+def test_an_upstream_that_closes_every_new_connection_is_a_502_for_each_request(protocol: Any) -> None:
+    async def test() -> None:
+        server = await asyncio.start_server(lambda _, writer: writer.transport.abort(), "127.0.0.1", 0)
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with proxy(config(url, resilience=ONCE, connections=Connections(min=0, protocol=protocol))) as rig:
+            replies = await asyncio.wait_for(asyncio.gather(*(rig.call(ask()) for _ in range(5))), 10)
+            assert [(reply.status, reply.reason) for reply in replies] == [(502, "upstream")] * 5
+            assert rig.pipeline.pool is not None
+            assert (rig.pipeline.pool.waiting, rig.pipeline.pool.promised, rig.pipeline.pool.opening) == ({}, 0, 0)
+        server.close()
+
+    run(test)
+
+
 def test_the_minimum_is_open_before_the_first_request_and_kept() -> None:
     async def test() -> None:
         document_connections = Connections(min=3, max=5)

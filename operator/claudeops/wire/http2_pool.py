@@ -27,7 +27,7 @@ class Http2Pool(Pool):
             if connection.has_room:
                 return connection.begin(transit, request)
         transit.upstream = Opening(transit, request, self.waiting)
-        if len(self.waiting) > self.opening * STREAMS_MAX:
+        if len(self.waiting) > self.promised * STREAMS_MAX:
             self._open_one()
 
     def counts(self) -> tuple[int, int, int]:
@@ -39,13 +39,17 @@ class Http2Pool(Pool):
         try:
             await self.dialer.dial(lambda: connection, self.address, timeout_s=self.connect_timeout_s)
             await self._get_ready(connection)
+            if not connection.is_open:
+                raise UpstreamUnavailable("the upstream closed a new connection at once")
         except UpstreamUnavailable as error:
             self.opening -= 1
+            self.promised -= 1
             self._delay_warming()
-            if not self.opening:
+            if not self.promised:
                 self._fail_waiting(str(error))
             return
         self.opening -= 1
+        self.promised -= 1
         connection.retires_at = self._end_of_life()
         self.connections.append(connection)
         self._serve_waiting()
@@ -72,7 +76,7 @@ class Http2Pool(Pool):
                 opening = next(iter(self.waiting))
                 request = opening.request
                 connection.begin(opening.take(), request)
-        if len(self.waiting) > self.opening * STREAMS_MAX:
+        if len(self.waiting) > self.promised * STREAMS_MAX:
             self._open_one()
 
     def ended(self, connection: Http2Connection) -> None:

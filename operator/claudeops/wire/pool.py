@@ -31,8 +31,8 @@ class Pool:
     """
 
     __slots__ = (
-        "address", "age_ticks", "busy", "connect_timeout_s", "dialer", "idle", "limit", "loop", "minimum", "opening", "sent", "tasks",
-        "tick", "waiting", "warm_at", "warm_backoff",
+        "address", "age_ticks", "busy", "connect_timeout_s", "dialer", "idle", "limit", "loop", "minimum", "opening", "promised",
+        "sent", "tasks", "tick", "waiting", "warm_at", "warm_backoff",
     )  # fmt: skip
 
     def __init__(self, dialer: Dialer, address: Address, *, limit: int, minimum: int = 0, connect_timeout_s: float) -> None:
@@ -46,6 +46,8 @@ class Pool:
         self.idle: list[UpstreamConnection] = []
         self.busy = 0
         self.opening = 0
+        self.promised = 0
+        """Those of them that are for whoever waits; others have a request of their own."""
         self.sent = 0
         self.waiting: dict[Opening, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -61,9 +63,9 @@ class Pool:
             if connection.is_open:
                 self.busy += 1
                 return connection.begin(transit, request)
-        opening = Opening(transit, request, self.waiting)
-        transit.upstream = opening
-        self._open_one()
+        transit.upstream = Opening(transit, request, self.waiting)
+        if len(self.waiting) > self.promised:
+            self._open_one()
 
     def counts(self) -> tuple[int, int, int]:
         """Connections that are idle, busy, and being opened."""
@@ -75,25 +77,28 @@ class Pool:
 
     def _open_one(self) -> None:
         self.opening += 1
+        self.promised += 1
         task = self.loop.create_task(self._open())
         self.tasks.add(task)
         task.add_done_callback(self.tasks.discard)
 
     async def _open(self) -> None:
         """One connection, for whoever has waited longest then."""
+        reason = "the upstream closed a new connection at once"
+        connection: UpstreamConnection | None = None
         try:
             connection = await self.dialer.dial(self._new_connection, self.address, timeout_s=self.connect_timeout_s)
         except UpstreamUnavailable as error:
-            self.opening -= 1
+            reason = str(error)
             self._delay_warming()
-            if len(self.waiting) > self.opening:
-                transit = next(iter(self.waiting)).take()
-                transit.failed(str(error), is_unreachable=True)
-            return
         self.opening -= 1
-        connection.retires_at = self._end_of_life()
-        self._keep(connection)
-        self._serve_waiting()
+        self.promised -= 1
+        if connection is not None:
+            connection.retires_at = self._end_of_life()
+            self._keep(connection)
+            self._serve_waiting()
+        while len(self.waiting) > self.promised:
+            next(iter(self.waiting)).take().failed(reason, is_unreachable=True)
 
     def _new_connection(self) -> Any:  # a duck-typed asyncio.Protocol
         return UpstreamConnection(self)
