@@ -71,7 +71,10 @@ def _fit_members(call: Call, model: Model) -> None:
     drops_geography = not model.inference_geo and b'"inference_geo"' in call.body
     if not drops_speed and not drops_geography:
         return
-    members = decode_members(call.body)
+    try:
+        members = decode_members(call.body)
+    except UNREADABLE:
+        return  # the API will say so itself
     for name, is_dropped in (("speed", drops_speed), ("inference_geo", drops_geography)):
         if is_dropped and name in members:
             call.edits[name] = REMOVE
