@@ -62,12 +62,14 @@ def _geography(call: Call) -> bytes:
         return b""
 
 
+def _takes_fast(call: Call, model: Model) -> bool:
+    mode = model.fast.mode
+    return mode in ("ga", "ignored") or (mode == "beta" and _FAST_BETA in call.head.values.get(b"anthropic-beta", b""))
+
+
 def _fit_members(call: Call, model: Model) -> None:
     """``speed`` where the model is not sold fast, ``inference_geo: global`` where it knows none."""
-    takes_fast = model.fast.mode in ("ga", "ignored") or (
-        model.fast.mode == "beta" and _FAST_BETA in call.head.values.get(b"anthropic-beta", b"")
-    )
-    drops_speed = not takes_fast and b'"speed"' in call.body
+    drops_speed = b'"speed"' in call.body and not _takes_fast(call, model)
     drops_geography = not model.inference_geo and b'"inference_geo"' in call.body
     if not drops_speed and not drops_geography:
         return
