@@ -64,7 +64,8 @@ def test_identical_requests_are_one_call_and_counted_as_many() -> None:
             assert counts(rig) == {(200, ""): 3}
             counters = rig.runtime.models[PRIMARY].counters[0]
             assert (sum(counters.duration.counts), sum(counters.overhead.counts), counters.upstream) == (3, 1, {200: 1})
-            assert rig.runtime.models[PRIMARY].used.standard.output == 5
+            used = rig.runtime.models[PRIMARY].used
+            assert (used.standard.output, used.shared.output, used.shared_pico()) == (5, 10, 2 * sum(used.cost_pico().values()))
             assert is_settled(rig)
             for client in clients:  # each connection goes on
                 await client.send(json.dumps(ask("again")).encode())

@@ -170,6 +170,8 @@ class Flight(Transit):
             follower.answer_head = leader.answer_head
             follower.attempts, follower.is_again = 1, True  # answered by the API, but not by an attempt of its own
             settle_answer(follower, runtime, now)
+            if leader.status == 200:
+                leader.model.used.shared.add(leader.usage.tokens)
         return followers
 
     # -- from the leader's connection

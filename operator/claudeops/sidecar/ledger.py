@@ -44,7 +44,7 @@ class Account:
 class Used:
     """Everything that answers of one model have used since the process began. Only grows."""
 
-    __slots__ = ("_rules", "accounts", "guessed", "long", "model", "standard", "unbilled", "unknown", "web_searches")
+    __slots__ = ("_rules", "accounts", "guessed", "long", "model", "shared", "standard", "unbilled", "unknown", "web_searches")
 
     def __init__(self, model: Model | None, rules: PriceRules) -> None:
         self._rules = rules
@@ -57,6 +57,8 @@ class Used:
         """Of refusals that the API does not bill; its limits count them all the same."""
         self.guessed = Account()
         """The part of all the others that is an estimate, because the answer broke off before it said what it used."""
+        self.shared = Account()
+        """What those used nothing of who shared the call of another (single flight)."""
         self.web_searches = 0
         self.unknown: dict[str, int] = {}
         """Cause (``NO_MODEL``, ``NO_TERMS``, ``NO_USAGE``) → answers of unknown cost, which are in no sum of money."""
@@ -91,3 +93,8 @@ class Used:
         """What the reads of the prompt cache would have cost more as plain input."""
         priced = ((account, self.rates(terms)) for terms, account in self.accounts.items())
         return sum(account.cache_read * (rates.input - rates.cache_read) for account, rates in priced if rates is not None)
+
+    def shared_pico(self) -> int:
+        """What they would have cost by themselves, at standard terms."""
+        rates = self.rates(STANDARD)
+        return 0 if rates is None else sum(cost_of(self.shared.tokens(), rates))

@@ -64,7 +64,9 @@ FAMILIES: Final = {
     ),
     "cost_usd_total": Family(COUNTER, ("model", "kind"), "Cost of the answers by the catalogue's prices, where it is known."),
     "cost_unknown_requests_total": Family(COUNTER, ("model", "cause"), "Answers whose cost is not known and in no sum."),
-    "cost_saved_usd_total": Family(COUNTER, ("model", "by"), "What the answers would have cost more without the prompt cache's reads."),
+    "cost_saved_usd_total": Family(
+        COUNTER, ("model", "by"), "What the answers would have cost more without cache reads, or without shared calls."
+    ),
     "breaker_state": Family(GAUGE, ("model",), "0 closed, 1 half-open, 2 open."),
     "lease_tokens": Family(
         GAUGE, ("group", "dimension", "what"), "The rate in force a second, and what the bucket holds now (below zero: debt)."
@@ -234,6 +236,7 @@ def _saved(runtime: Runtime, _now: float) -> Iterator[Row]:
     for name, used in runtime.ledger.items():
         if used.model is not None:
             yield (name, "cache"), used.saved_pico() / PICO_PER_USD
+            yield (name, "single_flight"), used.shared_pico() / PICO_PER_USD
 
 
 def _lease(runtime: Runtime, now: float) -> Iterator[Row]:

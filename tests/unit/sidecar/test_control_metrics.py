@@ -242,3 +242,14 @@ def test_the_document_explains_exactly_what_is_served_with_its_type_and_labels(b
 
 def _family_of(name: str) -> str:
     return re.sub(r"_(bucket|sum|count)$", "", name.removeprefix("claudeops_"))
+
+
+def test_requests_to_batches_and_files_are_counted_under_their_pool() -> None:
+    scrape = Scrape()
+    assert scrape.holder.offer(CONFIG, "file")
+    counters = scrape.runtime.group("batches", 100.0).counters
+    counters.answers[(200, "")] = 3
+    counters.duration.observe(0.2)
+    labels = {"workload": "support/bot", "model": "batches", "tier": "primary"}
+    assert scrape.value("requests_total", **labels, code="200", reason="") == 3
+    assert scrape.value("request_duration_seconds_count", **labels) == 1
