@@ -7,6 +7,7 @@ import msgspec
 from claudeops.catalogue import Model, load_catalogue
 from claudeops.simulator.call import Call
 from claudeops.simulator.content import Content, Draft, Service, plan
+from claudeops.simulator.imagerule import oversized_problem
 from claudeops.simulator.legality import violation
 from claudeops.simulator.message import MalformedBody, MessageRequest, decode_message
 from claudeops.simulator.modelinfo import is_retired
@@ -38,7 +39,9 @@ class ItemDesk:
         longest = _within_batch(model, call)
         betas = call.request.header(b"anthropic-beta")
         message = batch_violation(request) or violation(request, longest, call.version, betas)
-        return invalid(message) if message is not None else self._produce(call, request, longest)
+        if message is not None:
+            return invalid(message)
+        return oversized_problem(request, longest) or self._produce(call, request, longest)
 
     def _produce(self, call: Call, request: MessageRequest, model: Model) -> Content | Problem:
         use = self._use(call, request, model)

@@ -53,7 +53,7 @@ class FileDesk:
         assert call.account is not None
         organization = call.account.organization
         if sum(len(file.data) for file in self._files.values() if file.organization == organization) + len(part.data) > STORAGE_BYTES:
-            return Problem(403, "permission_error", "The organization's storage is full.", details={"error_code": "storage_quota_exceeded"})
+            return invalid("The organization's storage is full.", error_code="storage_quota_exceeded")
         kind = part.kind or "application/octet-stream"
         config = self._world.config
         file = StoredFile(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from claudeops.catalogue import Model
+from claudeops.catalogue import Model, load_catalogue
 from claudeops.simulator.message import Block, CountRequest
-from claudeops.simulator.picture import Size, image_size, images, page_count
+from claudeops.simulator.picture import image_size, images, page_count
+from claudeops.simulator.reply import Problem, invalid
 
 MEDIA_TYPES = ("image/jpeg", "image/png", "image/gif", "image/webp")
 MAX_BASE64_BYTES = 10 * 1024 * 1024
@@ -29,8 +30,36 @@ def image_violation(request: CountRequest, model: Model) -> str | None:
     most = MAX_IMAGES_SMALL_CONTEXT if model.context_tokens <= SMALL_CONTEXT_TOKENS else MAX_IMAGES
     if len(found) > most:
         return f"messages: at most {most} images are supported in one request for this model. Found {len(found)}."
-    longest = MAX_SIDE_OF_MANY_PX if len(found) > MANY_IMAGES else MAX_SIDE_PX
-    return next((message for path, block in found if (message := _wrong(path, block, longest)) is not None), None)
+    return next((message for path, block in found if (message := _wrong(path, block)) is not None), None)
+
+
+def oversized_problem(request: CountRequest, model: Model) -> Problem | None:
+    """The 400 for images with a side that is too long: the limit and the places are in its details.
+
+    An image whose header cannot be read is taken as it is. With ``transformations.oversized_image: error`` an image that would be
+    shrunk is refused too.
+    """
+    found = list(images(request))
+    longest_px = MAX_SIDE_OF_MANY_PX if len(found) > MANY_IMAGES else MAX_SIDE_PX
+    paths = [path for path, block in found if _longest_side(block) > longest_px]
+    if not paths:
+        longest_px = load_catalogue().image_tier(model.image_tier).max_edge_px
+        paths = [path for path, block in found if _must_not_shrink(block) and _longest_side(block) > longest_px]
+    if not paths:
+        return None
+    message = f"{paths[0]}.image: At least one of the image dimensions exceed max allowed size: {longest_px} pixels"
+    return invalid(message, error_code="image_dimensions_too_large", max_side_length_pixels=longest_px, paths=paths)
+
+
+def _longest_side(block: Block) -> int:
+    """In pixels; 0 when it cannot be read."""
+    size = image_size(block.get("source"))
+    return 0 if size is None else max(size.width, size.height)
+
+
+def _must_not_shrink(block: Block) -> bool:
+    transformations = block.get("transformations")
+    return isinstance(transformations, dict) and transformations.get("oversized_image") == "error"
 
 
 def _page_violation(request: CountRequest, model: Model) -> str | None:
@@ -44,7 +73,7 @@ def _page_violation(request: CountRequest, model: Model) -> str | None:
     return None if found <= most else f"A maximum of {most} PDF pages may be provided. Found {found}."
 
 
-def _wrong(path: str, block: Block, longest_px: int) -> str | None:
+def _wrong(path: str, block: Block) -> str | None:
     source = block.get("source")
     if not isinstance(source, dict) or not isinstance(source.get("type"), str):
         return f"{path}.image.source: Field required"
@@ -57,11 +86,4 @@ def _wrong(path: str, block: Block, longest_px: int) -> str | None:
         return f"{path}.image.source.base64.data: Field required"
     if len(data) > MAX_BASE64_BYTES:
         return f"{path}.image.source.base64: image exceeds 10 MB maximum: {len(data)} bytes > {MAX_BASE64_BYTES} bytes"
-    return _too_large(path, image_size(source), longest_px)
-
-
-def _too_large(path: str, size: Size | None, longest_px: int) -> str | None:
-    """An image whose header cannot be read is taken as it is."""
-    if size is None or max(size.width, size.height) <= longest_px:
-        return None
-    return f"{path}.image.source.base64.data: At least one of the image dimensions exceed max allowed size: {longest_px} pixels"
+    return None

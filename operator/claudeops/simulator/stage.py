@@ -8,6 +8,7 @@ from claudeops.catalogue import load_catalogue
 from claudeops.simulator.binding import binding_violation
 from claudeops.simulator.call import CACHE_CONTROL, Call
 from claudeops.simulator.diagnosis import diagnostics_problem
+from claudeops.simulator.imagerule import oversized_problem
 from claudeops.simulator.legality import violation
 from claudeops.simulator.message import MalformedBody, MessageRequest, decode_count, decode_message
 from claudeops.simulator.modelinfo import is_retired
@@ -51,7 +52,9 @@ def check_legality(call: Call, world: World) -> Problem | None:
     message = violation(call.message, call.model, call.version, call.request.header(b"anthropic-beta"))
     if message is None and world.config.binds_thinking:
         message = binding_violation(call.message, call.model)
-    return diagnostics_problem(call.message) if message is None else invalid(message)
+    if message is not None:
+        return invalid(message)
+    return diagnostics_problem(call.message) or oversized_problem(call.message, call.model)
 
 
 def resolve_files(call: Call, world: World) -> Problem | None:

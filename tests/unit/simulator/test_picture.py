@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claudeops.catalogue import Model, load_catalogue
+from claudeops.simulator.imagerule import oversized_problem
 from claudeops.simulator.legality import violation
 from claudeops.simulator.message import decode_message
 from claudeops.simulator.picture import PATCH_PX, Size, image_tokens, page_tokens, shrunk, size_in
@@ -129,10 +130,6 @@ def test_images_and_pages_count_in_the_prompt() -> None:
 @pytest.mark.parametrize(
     ("blocks", "name", "message"),
     [
-        ([image(png(8000, 8000))], HIGH, None),
-        ([image(png(8001, 10))], HIGH, "messages.0.content.1.image.source.base64.data: At least one of the image dimensions exceed max"),
-        ([image(png(2001, 10)), *[image(png(1, 1))] * 19], HIGH, None),
-        ([image(png(2001, 10)), *[image(png(1, 1))] * 20], HIGH, "messages.0.content.1.image.source.base64.data: At least one of the"),
         ([image(b"x", "image/bmp")], HIGH, "messages.0.content.1.image.source.base64.media_type: Input should be"),
         ([image(bytes(8 * 1024 * 1024))], HIGH, "messages.0.content.1.image.source.base64: image exceeds 10 MB maximum"),
         ([{"type": "image"}], HIGH, "messages.0.content.1.image.source: Field required"),
@@ -152,3 +149,28 @@ def test_images_and_pages_count_in_the_prompt() -> None:
 def test_limits_of_images_and_pages(blocks: list[dict[str, Any]], name: str, message: str | None) -> None:
     found = violation(body(*blocks, name=name), model(name), "2026-10-21")
     assert found is None if message is None else found is not None and found.startswith(message), found
+
+
+@pytest.mark.parametrize(
+    ("blocks", "longest_px", "places"),
+    [
+        ([image(png(8000, 8000))], None, []),
+        ([image(png(8001, 10))], 8000, [1]),
+        ([image(png(2001, 10)), *[image(png(1, 1))] * 19], None, []),
+        ([image(png(1, 1)), image(png(10, 2001)), *[image(png(1, 1))] * 18, image(png(2001, 1))], 2000, [2, 21]),
+        ([image(png(3000, 10))], None, []),
+        ([image(png(3000, 10)) | {"transformations": {"oversized_image": "error"}}], 2576, [1]),
+        ([image(b"?")], None, []),
+    ],
+)
+def test_too_long_a_side_is_named_by_its_place(blocks: list[dict[str, Any]], longest_px: int | None, places: list[int]) -> None:
+    found = oversized_problem(body(*blocks), model(HIGH))
+    if longest_px is None:
+        assert found is None
+        return
+    assert found is not None
+    assert found.details == {
+        "error_code": "image_dimensions_too_large",
+        "max_side_length_pixels": longest_px,
+        "paths": [f"messages.0.content.{place}" for place in places],
+    }
