@@ -11,7 +11,7 @@ STAMP := $(VENV)/.installed
 CONTEXT ?=
 ARGS ?=
 
-.PHONY: help setup demo test test-compiled unit lint cluster cluster-down images crds bench bench-peers profile completion clean
+.PHONY: help setup demo test test-compiled unit lint cluster cluster-down images crds bench bench-peers profile soak fuzz completion clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -63,6 +63,12 @@ bench-peers: $(STAMP) ## the same load on LiteLLM and Portkey
 
 profile: $(STAMP) ## where the microseconds of a request go, stage by stage
 	@$(PY) -m bench.stages --profile $(ARGS)
+
+soak: $(STAMP) ## 200,000 mixed requests with faults: flat memory, nothing left behind
+	@$(PY) -m bench.soak $(ARGS)
+
+fuzz: $(STAMP) ## ten minutes of hostile bytes on HTTP, JSON and streams (ARGS="--minutes 60")
+	@$(PY) -m tests.fuzz $(ARGS)
 
 completion: ## print the line that switches on shell completion
 	@echo 'eval "$$($(CURDIR)/$(VENV)/bin/register-python-argcomplete claudeops)"'

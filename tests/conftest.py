@@ -1,26 +1,26 @@
 """How the tests are shared out when several processes run them (`make test`: pytest-xdist, ``--dist loadscope``).
 
-A group is run by one process, in order: what shares a cluster, a simulator or a measurement stays together.
+A module is run by one process, in order; all modules that share the cluster, too.
 """
 
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
 
-OWN_CLUSTER = "tests/cluster/test_demo.py"
-"""Its cluster is its own: it need not wait for those that share one."""
+SHARED, OWN = "tests/cluster/", "tests/cluster/test_demo.py"
+"""What shares one cluster, and what has one to itself and need not wait."""
 
 
-class ByFolder(LoadScopeScheduling):
-    """The folders of `tests` in the order of their names, so that the longest, `cluster`, comes first."""
+class ByModule(LoadScopeScheduling):
+    """Modules in the order of their names, the long `cluster` among the first; its modules are one."""
 
     def _split_scope(self, nodeid: str) -> str:
         path = nodeid.partition("::")[0]
-        return path if path == OWN_CLUSTER else "/".join(path.split("/")[:2])
+        return SHARED if path.startswith(SHARED) and path != OWN else path
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByFolder:
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> ByModule:
     """Used in place of `--dist`'s own."""
     config.option.loadscopereorder = False
-    return ByFolder(config, log)
+    return ByModule(config, log)
