@@ -49,7 +49,9 @@ def test_a_dotted_name_edits_inside_a_member() -> None:
 
 
 def test_a_mark_is_set_behind_the_prefix_without_touching_a_byte_before() -> None:
-    assert with_mark(memoryview(b'"be \\"kind\\""'), SHORT) == b'[{"type":"text","text":"be \\"kind\\"","cache_control":{"type":"ephemeral"}}]'
+    assert with_mark(memoryview(b'"be \\"kind\\""'), SHORT) == (
+        b'[{"type":"text","text":"be \\"kind\\"","cache_control":{"type":"ephemeral"}}]'
+    )
     assert with_mark(memoryview(b'[ {"type":"text","text":"a"} , {"text" : "b"} ]'), LONG) == (
         b'[ {"type":"text","text":"a"} , {"text" : "b","cache_control":{"type":"ephemeral","ttl":"1h"}}]'
     )
