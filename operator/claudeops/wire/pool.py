@@ -95,7 +95,8 @@ class Pool:
         self.promised -= 1
         if connection is not None:
             connection.retires_at = self._end_of_life()
-            self._keep(connection)
+            self.busy += 1
+            self.release(connection)
             self._serve_waiting()
         while len(self.waiting) > self.promised:
             next(iter(self.waiting)).take().failed(reason, is_unreachable=True)
@@ -106,16 +107,14 @@ class Pool:
     def release(self, connection: UpstreamConnection) -> None:
         """A connection has done its request; it is kept if it may be."""
         self.busy -= 1
-        if connection.is_open:
-            self._keep(connection)
-            if self.waiting:
-                self.loop.call_soon(self._serve_waiting)  # not at once: the connection has not told the end of its answer yet
-
-    def _keep(self, connection: UpstreamConnection) -> None:
+        if not connection.is_open:
+            return
         if self.tick >= connection.retires_at or (len(self.idle) + self.busy + self.opening >= self.limit and not self.waiting):
             return connection.close()
         connection.idle_since = self.tick
         self.idle.append(connection)
+        if self.waiting:
+            self.loop.call_soon(self._serve_waiting)  # not at once: the connection has not told the end of its answer yet
 
     def _serve_waiting(self) -> None:
         while self.waiting and self.idle:
