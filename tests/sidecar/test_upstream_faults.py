@@ -103,10 +103,12 @@ def test_an_error_event_before_any_content_is_retried() -> None:
 def test_an_error_event_after_content_is_passed_on_and_never_retried() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:
-            api.set_faults([Fault(kind="stream_error", after_events=2)])
-            reply = await rig.call(ask(stream=True))
-            name, data = reply.events[-1]
-            assert (name, data["error"]["type"]) == ("error", "overloaded_error")
+            client, relay = await held_back(api, rig, is_streamed=True)
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
+            relay.response(200, head, b"event: content_block_start\ndata: {}\n\n", False)
+            error = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+            relay.more(b"event: error\ndata: %b\n\n" % json.dumps(error).encode(), True)
+            assert (await client.read()).events == [("content_block_start", {}), ("error", error)]
             assert rig.runtime.models[PRIMARY].counters[0].upstream == {529: 1}
             assert is_settled(rig)
 
