@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import statistics
+import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -12,7 +13,7 @@ from bench.machine import cpu_s
 from bench.subject import Subject, request_body
 
 DIRECT = "direct"
-STREAM_EVENTS = 100
+IDLE_LOOK_S, IDLE_LIMIT_S, IDLE_SHARE = 0.05, 20.0, 0.2
 
 
 class Case(NamedTuple):
@@ -55,13 +56,26 @@ class Outcome(NamedTuple):
 
 def run(folder: pathlib.Path, subject: Subject, case: Case) -> Sample:
     """One case on one candidate."""
-    before_s = cpu_s(subject.pid) if subject.pid else 0.0
+    before_s = wait_idle(subject)
     if case.is_streamed or case.per_s:
         load = put_streams(folder, subject, case.body, connections=case.connections, seconds=case.seconds, per_s=case.per_s)
     else:
         load = put_load(folder, subject, case.body, connections=case.connections, seconds=case.seconds)
     spent_s = cpu_s(subject.pid) - before_s if subject.pid else 0.0
     return Sample(spent_s / max(1, load.events if case.is_streamed else load.requests) * 1e6, load)
+
+
+def wait_idle(subject: Subject) -> float:
+    """CPU seconds so far, once it no longer works on what the run before has left behind (at most 20 s)."""
+    if not subject.pid:
+        return 0.0
+    deadline, seen_s = time.monotonic() + IDLE_LIMIT_S, cpu_s(subject.pid)
+    while time.monotonic() < deadline:
+        time.sleep(IDLE_LOOK_S)
+        before_s, seen_s = seen_s, cpu_s(subject.pid)
+        if seen_s - before_s < IDLE_SHARE * IDLE_LOOK_S:
+            break
+    return seen_s
 
 
 def run_rounds(folder: pathlib.Path, subjects: Sequence[Subject], case: Case, rounds: int) -> dict[str, list[Sample]]:
