@@ -18,11 +18,12 @@ from claudeops.sidecar.endpoint import BODY_MAX_BYTES, NAMES, NEW_BATCH, POOLS
 from claudeops.sidecar.failure import THROTTLED, TIMED_OUT, failure_of_answer
 from claudeops.sidecar.head_lines import passed_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
+from claudeops.sidecar.results_url import ResultsUrl, rewriter_of
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.settle import GONE, count_passage, settle_usage
 from claudeops.sidecar.stage.parse import undecodable, unsupported
 from claudeops.sidecar.stage.session import refused_key
-from claudeops.wire.http1 import LAST_CHUNK, RequestHead
+from claudeops.wire.http1 import LAST_CHUNK, RequestHead, without_length
 from claudeops.wire.pool import Pool
 from claudeops.wire.server import ServerConnection
 from claudeops.wire.upload import begin_upload
@@ -30,6 +31,7 @@ from claudeops.wire.upload import begin_upload
 if TYPE_CHECKING:
     from claudeops.sidecar.pipeline import Pipeline
 
+OK = 200
 UNAUTHORIZED = 401
 BAD_GATEWAY = 502
 # How long a group pauses for a 429 that does not say.
@@ -41,7 +43,7 @@ class Passage(Call):
 
     __slots__ = (
         "connection", "has_body", "inspector", "is_body_here", "is_body_sent", "is_chunked", "is_held_up", "moved_at", "pipeline",
-        "received_bytes", "unpacker",
+        "received_bytes", "rewriter", "unpacker",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, client: ServerConnection, *, caller: Caller, pipeline: Pipeline) -> None:
@@ -58,6 +60,8 @@ class Passage(Call):
         self.is_held_up = False
         self.is_chunked = False
         self.received_bytes = 0
+        self.rewriter: ResultsUrl | None = None
+        """Of an answer that says where results are."""
         self.moved_at = now
         """When a byte last went either way."""
 
@@ -170,6 +174,8 @@ class Passage(Call):
             return self._give_up(refused_key(runtime))
         if status == THROTTLED:
             self.group.limiter.pause(now + (failure_of_answer(status, head, body).retry_after_s or PAUSE_S))
+        if status == OK:
+            head, body = self._rewritten(head, body, is_complete)
         is_last = self.connection.is_body_open or self.head.is_http10
         lines, self.is_chunked = passed_head(self, head, size_bytes=len(body) if is_complete else None, is_last=is_last)
         self.has_relayed = True
@@ -179,6 +185,8 @@ class Passage(Call):
 
     def more(self, body: bytes, is_complete: bool) -> None:
         self.moved_at = self.pipeline.runtime.clock()
+        if self.rewriter is not None:
+            body = self.rewriter.feed(body, is_complete)
         data = self._framed(body, is_complete)
         if data:
             self.client.write(data)
@@ -258,6 +266,16 @@ class Passage(Call):
         self.pipeline.admission.release(self, now)
 
     # -- parts
+
+    def _rewritten(self, head: bytes, body: bytes, is_complete: bool) -> tuple[bytes, bytes]:
+        """The answer's beginning with ``results_url`` leading here; without a length where that is another one, or not known yet."""
+        target = self.pipeline.target
+        if target is not None:
+            self.rewriter = rewriter_of(self.head, self.caller.kind, head, upstream=self.caller.host, prefix=target.prefix)
+        if self.rewriter is None:
+            return head, body
+        rewritten = self.rewriter.feed(body, is_complete)
+        return head if is_complete and rewritten == body else without_length(head), rewritten
 
     def _framed(self, body: bytes, is_complete: bool) -> bytes:
         if not self.is_chunked:
