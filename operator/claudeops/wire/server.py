@@ -18,6 +18,7 @@ from asyncio import Transport
 from collections.abc import Callable
 from typing import Any
 
+from claudeops.wire.blank_lines import without_blank_lines
 from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
 from claudeops.wire.half_close import abort_if_reset, probe
 from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, read_request_head
@@ -192,14 +193,14 @@ class ServerConnection(Recipient):
                     self._expect(key[1], data[end + 4 :])
                 return
         if data.startswith(b"\r\n"):
-            self._begin(_without_blank_lines(data))
+            self._begin(without_blank_lines(data))
         elif end > MAX_HEAD_BYTES:
             self.refuse(431, "the request head is too large")
         else:
             self._read_head(data, end, key)
 
     def _wait_for_head(self, data: bytes) -> None:
-        data = _without_blank_lines(data)
+        data = without_blank_lines(data)
         if not self.held:
             self.since = self.context.tick
         if len(data) >= MAX_HEAD_BYTES + len(HEAD_END):
@@ -403,11 +404,3 @@ class ServerConnection(Recipient):
                 self.refuse(408, LATE)
         elif waited > IDLE_TICKS or self.context.is_draining:
             self.transport.close()
-
-
-def _without_blank_lines(data: bytes) -> bytes:
-    """Blank lines before a request are to be ignored."""
-    start = 0
-    while data.startswith(b"\r\n", start):
-        start += 2
-    return data[start:] if start else data
