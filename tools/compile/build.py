@@ -3,6 +3,7 @@
 Only a copy of the sources is ever compiled: a shared object in the source tree would be imported instead of the edited source beside it.
 """
 
+import compileall
 import shutil
 import sys
 import sysconfig
@@ -80,6 +81,7 @@ def site() -> Path:
     def copy(folder: Path) -> None:
         shutil.copytree(SOURCES / PACKAGE, folder / PACKAGE, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copytree(objects, folder, dirs_exist_ok=True)
+        compileall.compile_dir(folder, quiet=1)  # as in the image: a start should not begin with it
 
     return cached("compiled-site", digest(objects.parent.name, SOURCES / PACKAGE), copy)
 
