@@ -267,8 +267,8 @@ def transcripts(side: Side) -> Any:
 def batches(side: Side) -> Any:
     requests = [{"custom_id": f"r{number}", "params": ask(max_tokens=10 + number)} for number in range(3)]
     made = side.client.messages.batches.create(requests=requests)
-    listed = [batch.id for batch in side.client.messages.batches.list(limit=2)]
     wait_for_batch(made.id)
+    listed = [batch.id for batch in side.client.messages.batches.list(limit=2)]
     ended = side.client.messages.batches.retrieve(made.id)
     results = side.client.get(f"/v1/messages/batches/{made.id}/results", cast_to=httpx.Response).text
     admin("PUT", "faults", [{"kind": "stall"}])  # or it might have ended before it is cancelled
