@@ -36,7 +36,7 @@ test-compiled: $(STAMP) ## the tests of the proxy on its compiled form, which th
 	@$(PY) -m tools.compile tests/sidecar -q -n 3 --dist loadscope $(ARGS)
 
 unit: $(STAMP) ## only the tests without I/O (seconds)
-	@$(PY) -m pytest tests/unit $(ARGS)
+	@$(PY) -m pytest tests/unit -n 2 --dist loadscope $(ARGS)
 
 lint: $(STAMP) ## ruff, mypy --strict, layers
 	@$(VENV)/bin/ruff check .

@@ -4,8 +4,13 @@ A module is run by one process, in order; all modules that share the cluster, to
 """
 
 import pytest
+from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
+
+# The same examples each time, however slow the machine is.
+settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("repeatable")
 
 SHARED, OWN = "tests/cluster/", "tests/cluster/test_demo.py"
 """What shares one cluster, and what has one to itself and need not wait."""
