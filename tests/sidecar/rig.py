@@ -184,6 +184,12 @@ class Rig:
         self.runtime.apply_assignment(assignment, sent_at=now, now=now)
 
 
+def is_settled(rig: Rig) -> bool:
+    """Nothing holds a place any more."""
+    groups = rig.runtime.groups.values()
+    return rig.runtime.in_flight == 0 and all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in groups)
+
+
 def ask(text: str = "hello", **members: Any) -> dict[str, Any]:
     """A Messages request."""
     return {"model": PRIMARY, "max_tokens": 64, "messages": [{"role": "user", "content": text}]} | members

@@ -8,7 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
-from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, proxy, resilience, run, simulator, until
+from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, is_settled, proxy, resilience, run, simulator, until
 
 from claudeops.exchange import Assignment, Lease
 from claudeops.exchange import Rates as LeaseRates
@@ -27,11 +27,6 @@ def limits(requests: float = 60_000, output: float = 60_000_000, **parts: Any) -
 
 def lease(rates: LeaseRates, **parts: Any) -> Assignment:
     return Assignment(epoch=1, version=1, leases={GROUP: Lease(rates=rates)}, **parts)
-
-
-def is_settled(rig: Rig) -> bool:
-    groups = rig.runtime.groups.values()
-    return rig.runtime.in_flight == 0 and all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in groups)
 
 
 def test_requests_beyond_the_lease_wait_and_are_served_in_time() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.sidecar.raw_upstream import raw_upstream, read_request
 from tests.sidecar.recorder import events
-from tests.sidecar.rig import PRIMARY, Rig, ask, config, proxy, run, simulator, until
+from tests.sidecar.rig import PRIMARY, ask, config, is_settled, proxy, run, simulator, until
 
 from claudeops.catalogue import RateLimits
 from claudeops.proxyconfig import Limits, Queue, Rates
@@ -23,11 +23,6 @@ TIGHT = Limits(
     queue=Queue(max_wait_s=120.0),
 )
 """One stream at a time."""
-
-
-def is_settled(rig: Rig) -> bool:
-    groups = rig.runtime.groups.values()
-    return rig.runtime.in_flight == 0 and all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in groups)
 
 
 def test_a_client_that_leaves_in_the_queue_is_forgotten() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.sidecar.desk import desk
 from tests.sidecar.raw_upstream import raw_upstream, read_request
-from tests.sidecar.rig import KEY, Client, Rig, ask, config, proxy, resilience, run, simulator, until
+from tests.sidecar.rig import KEY, Client, Rig, ask, config, is_settled, proxy, resilience, run, simulator, until
 
 from claudeops.proxyconfig import ProxyConfig, Timeouts
 from claudeops.sidecar.endpoint import BODY_MAX_BYTES, NEW_BATCH
@@ -35,10 +35,6 @@ def answers(rig: Rig, pool: str) -> dict[tuple[int, str], int]:
 
 def transits(rig: Rig) -> list[Transit | None]:
     return [connection.transit for connection in rig.pipeline.server.connections]
-
-
-def is_settled(rig: Rig) -> bool:
-    return all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in rig.runtime.groups.values())
 
 
 async def begin(rig: Rig, path: str, length: int | None, **headers: str) -> Client:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, proxy, resilience, run, simulator, until
+from tests.sidecar.rig import FALLBACK, PRIMARY, ask, config, is_settled, proxy, resilience, run, simulator, until
 
 from claudeops.exchange import Assignment, Flip
 from claudeops.proxyconfig import Bounds, BreakerPolicy, ModelChoice, ProxyConfig, Retry, Sampling
@@ -18,11 +18,6 @@ QUICK = BreakerPolicy(minimum_requests=2, error_percent=50, window_s=30, open_fo
 def document(url: str, **parts: Any) -> ProxyConfig:
     retry = Retry(max_attempts=2, initial_backoff_s=0.01, max_backoff_s=0.02, budget_percent=100)
     return config(url, **({"model": BOTH, "resilience": resilience(breaker=QUICK, retry=retry)} | parts))
-
-
-def is_settled(rig: Rig) -> bool:
-    groups = rig.runtime.groups.values()
-    return rig.runtime.in_flight == 0 and all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in groups)
 
 
 def test_when_the_primary_fails_the_fallback_answers_and_the_breaker_opens() -> None:

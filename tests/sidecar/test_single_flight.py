@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from tests.sidecar.desk import Desk, desk
-from tests.sidecar.rig import FALLBACK, PRIMARY, Client, Reply, Rig, ask, config, proxy, resilience, run, simulator, until
+from tests.sidecar.rig import FALLBACK, PRIMARY, Client, Reply, Rig, ask, config, is_settled, proxy, resilience, run, simulator, until
 
 from claudeops.proxyconfig import Limits, ModelChoice, ProxyConfig, Queue, Retry, Sampling
 from claudeops.simulator.fault import Fault
@@ -43,9 +43,8 @@ def counts(rig: Rig) -> dict[tuple[int, str], int]:
     return rig.runtime.models[PRIMARY].counters[0].requests
 
 
-def is_settled(rig: Rig) -> bool:
-    groups = rig.runtime.groups.values()
-    return not rig.pipeline.flights.open and rig.runtime.in_flight == 0 and all(group.in_flight == 0 for group in groups)
+def has_landed(rig: Rig) -> bool:
+    return not rig.pipeline.flights.open and is_settled(rig)
 
 
 def test_identical_requests_are_one_call_and_counted_as_many() -> None:
@@ -66,7 +65,7 @@ def test_identical_requests_are_one_call_and_counted_as_many() -> None:
             assert (sum(counters.duration.counts), sum(counters.overhead.counts), counters.upstream) == (3, 1, {200: 1})
             used = rig.runtime.models[PRIMARY].used
             assert (used.standard.output, used.shared.output, used.shared_pico()) == (5, 10, 2 * sum(used.cost_pico().values()))
-            assert is_settled(rig)
+            assert has_landed(rig)
             for client in clients:  # each connection goes on
                 await client.send(json.dumps(ask("again")).encode())
                 (await api.next()).answer()
@@ -137,7 +136,7 @@ def test_a_client_that_leaves_takes_nobody_with_it() -> None:
             (await api.next()).answer()
             assert [(await client.read()).status for client in (second, fourth)] == [200, 200]
             assert counts(rig) == {(499, ""): 2, (200, ""): 2}
-            assert is_settled(rig)
+            assert has_landed(rig)
 
     run(test)
 
@@ -151,7 +150,7 @@ def test_a_call_that_nobody_waits_for_any_more_is_given_up() -> None:
                 client.close()
             await until(lambda: arrival.is_gone)
             assert counts(rig) == {(499, ""): 3}
-            assert is_settled(rig)
+            assert has_landed(rig)
 
     run(test)
 
@@ -166,7 +165,7 @@ def test_a_failure_is_retried_once_for_all_and_shared_when_it_stays() -> None:
             replies = [await client.read() for client in clients]
             assert [(reply.status, reply.json["error"]["message"]) for reply in replies] == [(500, "no")] * 3
             assert counts(rig) == {(500, ""): 3}
-            assert is_settled(rig)
+            assert has_landed(rig)
 
     run(test)
 
@@ -182,7 +181,7 @@ def test_an_upstream_that_breaks_off_is_a_refusal_to_each() -> None:
             assert len({reply.headers["request-id"] for reply in replies}) == 3
             assert ["connection" in reply.headers for reply in replies] == [False, True, False]
             assert counts(rig) == {(502, "upstream"): 3}
-            assert is_settled(rig)
+            assert has_landed(rig)
 
     run(test)
 
@@ -200,7 +199,7 @@ def test_a_large_answer_goes_to_all_as_it_arrives() -> None:
             assert (await late.read()).status == 200
             arrival.writer.write(document[500_000:])
             assert [(await client.read()).body == document for client in clients] == [True] * 3
-            assert is_settled(rig)
+            assert has_landed(rig)
 
     run(test)
 
@@ -237,7 +236,7 @@ def test_after_a_fallback_those_who_are_still_identical_meet_again() -> None:
             assert [(reply.status, reply.headers["x-claudeops-tier"]) for reply in replies] == [(200, "fallback")] * 3
             assert rig.runtime.models[FALLBACK].counters[1].requests == {(200, ""): 3}
             assert len(api.arrivals) == 2
-            assert is_settled(rig)
+            assert has_landed(rig)
 
     run(test)
 
@@ -257,7 +256,7 @@ def test_a_new_configuration_parts_what_it_makes_different() -> None:
             for _ in clients:
                 (await api.next()).answer()
             assert [(await client.read()).status for client in (blocker, *clients)] == [200] * 3
-            assert is_settled(rig)
+            assert has_landed(rig)
 
     run(test)
 
@@ -278,7 +277,7 @@ def test_many_clients_that_come_and_go_leave_nothing_behind() -> None:
 
             replies = await asyncio.gather(*(one(number) for number in range(60)))
             assert {reply.status for reply in replies if reply is not None} <= {200, 500}
-            await until(lambda: is_settled(rig) and sum(counts(rig).values()) == 60)
+            await until(lambda: has_landed(rig) and sum(counts(rig).values()) == 60)
             assert len(api.requests()) < 60
 
     run(test)

@@ -5,18 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from tests.sidecar.rig import PRIMARY, Client, Reply, Rig, ask, config, proxy, resilience, run, simulator, until
+from tests.sidecar.rig import PRIMARY, Client, Reply, Rig, ask, config, is_settled, proxy, resilience, run, simulator, until
 
 from claudeops.proxyconfig import Retry, Timeouts
 from claudeops.sidecar.relay import Relay
 from claudeops.simulator import Simulator
 from claudeops.simulator.fault import Fault
-
-
-def is_settled(rig: Rig) -> bool:
-    """Nothing holds a place any more."""
-    groups = rig.runtime.groups.values()
-    return rig.runtime.in_flight == 0 and all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in groups)
 
 
 def assert_error(reply: Reply, status: int, kind: str, reason: str | None) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.sidecar.http2_peer import Certificate, Exchange, Http2Server
-from tests.sidecar.rig import KEY, PRIMARY, Rig, ask, config, proxy, resilience, run, until
+from tests.sidecar.rig import KEY, PRIMARY, Rig, ask, config, is_settled, proxy, resilience, run, until
 
 from claudeops.errors import InvalidResource
 from claudeops.proxyconfig import Connections, ProxyConfig, Retry, Timeouts, Upstream
@@ -43,11 +43,6 @@ def pool_of(rig: Rig) -> Http2Pool:
 
 def whole(exchange: Exchange) -> None:
     exchange.answer(MESSAGE, request_id="req_1", content_length=str(len(MESSAGE)))
-
-
-def is_settled(rig: Rig) -> bool:
-    groups = rig.runtime.groups.values()
-    return rig.runtime.in_flight == 0 and all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in groups)
 
 
 def nothing(exchange: Exchange) -> None:

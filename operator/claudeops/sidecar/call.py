@@ -100,3 +100,7 @@ class Call(Transit):
         self.produced = 0.0
         """Output tokens that the limiter has been told of."""
         self.usage = Usage()
+
+    def client_slow(self, is_slow: bool) -> None:
+        if self.upstream is not None:
+            self.upstream.slow(is_slow)

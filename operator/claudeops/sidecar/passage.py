@@ -215,10 +215,6 @@ class Passage(Call):
         self._release(now)
         count_passage(self, now)
 
-    def client_slow(self, is_slow: bool) -> None:
-        if self.upstream is not None:
-            self.upstream.slow(is_slow)
-
     def check(self) -> None:
         config = self.pipeline.runtime.config
         if not self.is_admitted or config is None:

@@ -91,10 +91,6 @@ class Relay(Transfer):
             pipeline.admission.release(self, now)
         settle_answer(self, pipeline.runtime, now)
 
-    def client_slow(self, is_slow: bool) -> None:
-        if self.upstream is not None:
-            self.upstream.slow(is_slow)
-
     def check(self) -> None:
         config = self.pipeline.runtime.config
         if not self.is_admitted or config is None:
