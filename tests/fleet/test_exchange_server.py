@@ -255,6 +255,20 @@ def test_a_changed_config_reaches_a_waiting_proxy_at_once(certificate: Path) -> 
     run(body)
 
 
+def test_a_fault_in_a_decision_is_logged_and_the_last_decision_stands(certificate: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def body() -> None:
+        async with exchange(certificate) as world:
+            proxy = SimulatedProxy("pod-0")
+            decided = await world.until(await world.settle(proxy), proxy, lambda told: bool(told.leases))
+            world.fleet._quotas["broken"] = None  # type: ignore[assignment]  # no report can do this: every decision fails from now on
+            world.server.touch()
+            while "the last decision stands" not in caplog.text:
+                await asyncio.sleep(0.01)
+            assert await world.speak(proxy, float(proxy.sequence), is_urgent=True) == decided
+
+    run(body)
+
+
 def test_an_urgent_report_is_answered_at_once_and_ends_the_older_poll(certificate: Path) -> None:
     async def body() -> None:
         async with exchange(certificate) as world:

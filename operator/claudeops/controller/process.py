@@ -36,6 +36,7 @@ from claudeops.errors import ClaudeOpsError, ClusterError
 from claudeops.exchange import TOKEN_AUDIENCE
 from claudeops.fleet import ExchangeHooks, ExchangeServer, Fleet, FleetSettings
 from claudeops.fleet.certificates import Authority
+from claudeops.fleet.fault import contain
 from claudeops.fleet.serving import ServingContext
 from claudeops.proxyconfig import ControllerAddress, WorkloadKey
 
@@ -179,16 +180,13 @@ class Controller:
     async def _work(self) -> None:
         while True:
             ref = await self._queue.take()
-            again_s, is_failed = None, False
-            try:
-                with self._metrics.reconciles.labels(ref.kind.kind).time():
+            again_s, is_failed = None, True
+            with contain(logger, f"{ref}: a fault of ours"), self._metrics.reconciles.labels(ref.kind.kind).time():
+                try:
                     again_s = await reconcile(self._plane, ref)
-            except ClaudeOpsError as error:
-                logger.warning("%s: %s", ref, error)
-                is_failed = True
-            except Exception:  # the outermost loop: a fault in one object must not stop the others
-                logger.exception("%s: a fault of ours", ref)
-                is_failed = True
+                    is_failed = False
+                except ClaudeOpsError as error:
+                    logger.warning("%s: %s", ref, error)
             if is_failed:
                 self._metrics.errors.labels(ref.kind.kind).inc()
             self._queue.done(ref, is_failed=is_failed)

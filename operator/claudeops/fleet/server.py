@@ -14,6 +14,7 @@ from aiohttp import web
 
 from claudeops.errors import InvalidResource
 from claudeops.exchange import MAX_REPORT_BYTES, PATH, Report, decode_report, encode_message
+from claudeops.fleet.fault import contain
 from claudeops.fleet.fleet import Fleet
 from claudeops.fleet.identity import Authenticate, Denied, Identity
 from claudeops.proxyconfig import WorkloadKey
@@ -172,10 +173,8 @@ class ExchangeServer:
 
     def _decide(self, now: float) -> None:
         """One tick. A defect in a decision must not end the exchange: the last decision stands, and the log says why."""
-        try:
+        with contain(LOGGER, "the fleet could not decide; the last decision stands"):
             self.fleet.tick(now)
-        except Exception:  # outermost loop of the fleet's decisions
-            LOGGER.exception("the fleet could not decide; the last decision stands")
         self._publish()
 
     def _publish(self) -> None:
