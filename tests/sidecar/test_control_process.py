@@ -358,3 +358,17 @@ def test_pages_come_in_the_order_in_which_they_were_asked_for_and_metrics_in_the
         assert (status, fields["content-type"]) == (200, "text/plain; version=0.0.4; charset=utf-8") and b"# EOF" not in body
 
     drive(work)
+
+
+def test_a_client_that_would_rather_speak_another_protocol_gets_its_pages_all_the_same(proxy: Process) -> None:
+    async def work() -> None:
+        proxy.write(document("http://127.0.0.1:9"))
+        proxy.start()
+        await proxy.ready()
+        offer = b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: Upgrade\r\nupgrade: h2c\r\n\r\n"
+        last = b"GET /readyz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n"
+        status, _, rest = split(await send(proxy.admin, offer + last))
+        assert (status, rest[:3]) == (200, b"ok\n") and split(rest[3:])[0] == 200
+        assert (await send(proxy.admin, b"CONNECT x:443 HTTP/1.1\r\nhost: x\r\n\r\n" + last)).startswith(b"HTTP/1.1 404 ")
+
+    drive(work)

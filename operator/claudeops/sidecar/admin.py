@@ -107,6 +107,11 @@ class _Connection(asyncio.Protocol):
             return
         try:
             self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade as offer:  # which nobody has to take: Java's client and curl --http2 begin with one
+            self._parser = httptools.HttpRequestParser(self)
+            rest = data[offer.args[0] :]
+            if rest:
+                self.data_received(rest)
         except httptools.HttpParserError:
             self._refuse()
 
