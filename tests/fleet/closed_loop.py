@@ -163,7 +163,7 @@ class ClosedLoop:
     def _send(self, proxy: LoopProxy, request: Request) -> None:
         if not self.api.start(request, self.now):
             proxy.throttled += 1
-            proxy.limiter.refund(request.input_tokens, self.now, request.is_streamed)
+            proxy.limiter.refund(request.input_tokens, self.now, entered_at=self.now, is_streamed=request.is_streamed)
             proxy.limiter.pause(self.now + 1.0)
             proxy.queue.appendleft(request)
             self._at(self.now + 1.0, lambda: self._admit(proxy))

@@ -44,7 +44,11 @@ class GroupLimiter:
         tokens.refill(now)
         if tokens.level < 0.0 or not gate.is_open(now):
             return False
+        if requests.full_at != requests.updated_at:
+            requests.mark()
         requests.level -= 1.0
+        if tokens.full_at != tokens.updated_at:
+            tokens.mark()
         tokens.level -= input_tokens
         gate.enter(now, is_streamed)
         return True
@@ -69,11 +73,11 @@ class GroupLimiter:
             ahead * self.gate.mean_output / max(1e-9, self.gate.rate),
         )
 
-    def settle_input(self, estimated: float, actual: float, now: float) -> None:
-        """Correct the input debit at message_start: the API counted `actual` uncached tokens."""
+    def settle_input(self, estimated: float, actual: float, *, entered_at: float, now: float) -> None:
+        """Correct the input debit at message_start: the API counted `actual` uncached tokens of what was admitted at `entered_at`."""
         bucket = self.input
         bucket.refill(now)
-        bucket.credit(estimated - actual)
+        bucket.credit(estimated - actual, entered_at)
 
     def produced(self, tokens: float, now: float) -> None:
         """A running stream produced output tokens."""
@@ -87,12 +91,12 @@ class GroupLimiter:
         """A request that was answered as one JSON document ended with `tokens` of output."""
         self.gate.leave_whole(tokens, entered_at, now)
 
-    def refund(self, input_tokens: float, now: float, is_streamed: bool = True) -> None:
-        """The API did not count this request (429, no connection, cancelled before it was sent): undo its admission."""
+    def refund(self, input_tokens: float, now: float, *, entered_at: float, is_streamed: bool = True) -> None:
+        """The API did not count this request (429, no connection, cancelled before it was sent): undo its admission at `entered_at`."""
         self.requests.refill(now)
-        self.requests.credit(1.0)
+        self.requests.credit(1.0, entered_at)
         self.input.refill(now)
-        self.input.credit(input_tokens)
+        self.input.credit(input_tokens, entered_at)
         self.gate.abandon(now, is_streamed)
 
     def set_lease(self, lease: Rates, now: float, *, limits: Rates | None = None, full_s: Rates | None = None) -> None:

@@ -258,7 +258,7 @@ class Passage(Call):
         if self.first_byte_at:
             settle_usage(self, self.pipeline.runtime, now)
         else:
-            self.group.limiter.refund(0.0, now, False)
+            self.group.limiter.refund(0.0, now, entered_at=self.admitted_at, is_streamed=False)
         self.pipeline.admission.release(self, now)
 
     # -- parts

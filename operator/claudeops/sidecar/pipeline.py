@@ -189,9 +189,11 @@ class Pipeline:
         return caller
 
     def walk_again(self, call: Call) -> None:
-        """From route on, with the client's own body."""
+        """From route on, with the client's own body; to the upstream that is in force now."""
         give_up_probe(call)
         call.walked_at = self.runtime.clock()
+        if call.caller.host is not self.host:
+            call.caller = self._read_caller(call.head)
         kind = call.caller.kind
         if kind == MESSAGES:
             stages = self.routed
@@ -282,7 +284,7 @@ class Pipeline:
         """pass_on: the head goes out, the rest follows as it comes."""
         assert isinstance(call, Passage)
         if runtime.key is None:
-            call.group.limiter.refund(0.0, call.walked_at, False)
+            call.group.limiter.refund(0.0, call.walked_at, entered_at=call.admitted_at, is_streamed=False)
             self.admission.release(call, call.walked_at)
             return no_key(runtime)
         assert self.auxiliary is not None
@@ -291,7 +293,7 @@ class Pipeline:
 
     def _give_place_back(self, call: Call) -> None:
         """It was admitted, and will not be sent."""
-        call.group.limiter.refund(call.estimated_input, call.walked_at, call.is_streamed)
+        call.group.limiter.refund(call.estimated_input, call.walked_at, entered_at=call.admitted_at, is_streamed=call.is_streamed)
         self.admission.release(call, call.walked_at)
 
     # -- probes

@@ -119,7 +119,7 @@ class Recovery:
         if failure.is_counted or (failure.status == TIMED_OUT and not failure.is_answer):
             settle_usage(call, self.runtime, now)
         else:
-            call.group.limiter.refund(call.estimated_input, now, call.is_streamed)
+            call.group.limiter.refund(call.estimated_input, now, entered_at=call.admitted_at, is_streamed=call.is_streamed)
         self.admission.release(call, now)
 
     def _count_throttle(self, call: Call, failure: Failure, now: float) -> None:

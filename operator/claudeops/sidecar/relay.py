@@ -81,7 +81,7 @@ class Relay(Transfer):
         if self.is_admitted:
             carrier, self.upstream = self.upstream, None
             if isinstance(carrier, Opening) or carrier is None:
-                self.group.limiter.refund(self.estimated_input, now, self.is_streamed)
+                self.group.limiter.refund(self.estimated_input, now, entered_at=self.admitted_at, is_streamed=self.is_streamed)
             else:
                 self._guess_usage(now)
                 settle_usage(self, pipeline.runtime, now)

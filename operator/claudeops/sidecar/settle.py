@@ -64,7 +64,7 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
     if usage.is_known:
         uncached = usage.uncached
         if uncached != call.estimated_input:
-            limiter.settle_input(call.estimated_input, uncached, now)
+            limiter.settle_input(call.estimated_input, uncached, entered_at=call.admitted_at, now=now)
             call.estimated_input = float(uncached)
         used.used_input += uncached
         used.used_output += usage.output
@@ -94,7 +94,7 @@ def settle_input(call: Call, now: float) -> None:
     """The API said what it counted as input: the bucket is put right."""
     uncached = call.usage.uncached
     if uncached != call.estimated_input:
-        call.group.limiter.settle_input(call.estimated_input, uncached, now)
+        call.group.limiter.settle_input(call.estimated_input, uncached, entered_at=call.admitted_at, now=now)
         call.estimated_input = float(uncached)
 
 

@@ -5,7 +5,7 @@ from math import inf, isclose
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claudeops.policy.bucket import TokenBucket
+from claudeops.policy.bucket import MARKS_MAX, TokenBucket
 
 amounts = st.floats(0.0, 50.0)
 steps = st.lists(st.tuples(st.floats(0.0, 5.0), amounts), max_size=40)
@@ -28,18 +28,56 @@ def test_what_is_admitted_passes_rate_and_burst_by_no_more_than_the_last_request
             assert taken <= burst + rate * now + last + 1e-6
 
 
-@settings(max_examples=25)
-@given(steps=steps)
-def test_a_refund_never_lifts_the_level_over_the_burst_nor_over_what_it_was(steps: list[tuple[float, float]]) -> None:
-    bucket, plain = TokenBucket(3.0, 10.0, 0.0), TokenBucket(3.0, 10.0, 0.0)
+moves = st.lists(st.tuples(st.sampled_from([0.0, 0.1, 0.4, 1.5]), st.floats(0.1, 4.0), st.none() | st.integers(0, 9)), max_size=60)
+
+
+@settings(max_examples=50)
+@given(moves=moves, has_limit=st.booleans())
+def test_what_is_given_back_leaves_exactly_what_would_be_there_had_it_never_been_taken(
+    moves: list[tuple[float, float, int | None]], has_limit: bool
+) -> None:
+    """In any interleaving; and so what stands of what was admitted passes rate and burst over no interval by more than its last one."""
+    bucket = TokenBucket(2.0, 4.0, 0.0)
+    taken: list[tuple[float, float]] = []
     now = 0.0
-    for pause_s, amount in steps:
+    for pause_s, amount, undone in moves:
         now += pause_s
         bucket.refill(now)
-        plain.refill(now)
+        if undone is None and (bucket.has_room() or not has_limit):
+            bucket.debit(amount)
+            taken.append((now, amount))
+        elif undone is not None and undone < len(taken):
+            since, amount = taken.pop(undone)
+            bucket.credit(amount, since)
+            assert isclose(bucket.level, level_without(taken, now), abs_tol=1e-9)
+    for start, (began_at, _) in enumerate(taken if has_limit else ()):
+        total = 0.0
+        for at, amount in taken[start:]:
+            assert total <= 2.0 * (at - began_at) + 4.0 + 1e-9
+            total += amount
+
+
+def level_without(taken: list[tuple[float, float]], now: float) -> float:
+    bucket = TokenBucket(2.0, 4.0, 0.0)
+    for at, amount in taken:
+        bucket.refill(at)
         bucket.debit(amount)
-        bucket.credit(amount)
-        assert bucket.level <= plain.level + 1e-9 <= 10.0 + 1e-9
+    bucket.refill(now)
+    return bucket.level
+
+
+def test_a_bucket_that_is_not_full_for_long_remembers_little_and_gives_back_rather_less_than_more() -> None:
+    bucket = TokenBucket(2.0, 4.0, 0.0)
+    taken = [(0.01 * step, 0.03) for step in range(1, 300)]
+    for at, amount in taken:
+        bucket.refill(at)
+        bucket.debit(amount)
+        assert len(bucket.marks) <= MARKS_MAX
+    before = bucket.level
+    while len(taken) > 100:
+        bucket.credit(*reversed(taken.pop(20)))
+        assert bucket.level <= level_without(taken, bucket.updated_at) + 1e-9
+    assert bucket.level > before + 2.0
 
 
 @settings(max_examples=25)

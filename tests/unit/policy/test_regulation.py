@@ -128,7 +128,7 @@ class Run:
                 self.refusals.append(now)
                 proxy.throttles += 1
                 self.see(proxy, samples, now)
-                proxy.limiter.refund(input_tokens, now, is_streamed)
+                proxy.limiter.refund(input_tokens, now, entered_at=now, is_streamed=is_streamed)
                 proxy.limiter.pause(now + pause_s(1.0, self.rng))
                 proxy.queue.insert(0, (input_tokens, output))
                 self.report(now, proxy, False)
