@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.sidecar.desk import desk
 from tests.sidecar.raw_upstream import raw_upstream, read_request
 from tests.sidecar.recorder import events
 from tests.sidecar.rig import PRIMARY, ask, config, is_settled, proxy, run, simulator, until
@@ -23,6 +24,8 @@ TIGHT = Limits(
     queue=Queue(max_wait_s=120.0),
 )
 """One stream at a time."""
+
+STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\n"
 
 
 def test_a_client_that_leaves_in_the_queue_is_forgotten() -> None:
@@ -301,6 +304,44 @@ def test_draining_refuses_new_requests_and_cuts_no_stream() -> None:
             for reply in await asyncio.gather(*running):
                 assert [name for name, _ in reply.events] == ["content_block_start", "message_stop"]
             await until(lambda: rig.pipeline.is_idle)
+
+    run(test)
+
+
+def test_answers_given_while_draining_end_their_connections_and_say_so() -> None:
+    """Relayed and refused, whole and streamed, of a model and of a batch; what has begun before goes on as it began."""
+
+    async def test() -> None:
+        async with desk() as api, proxy(config(api.url, endpoints=("Batches",))) as rig:
+            begun, streamed, whole, batch, idle = [await rig.connect() for _ in range(5)]
+            await begun.send(json.dumps(ask(stream=True)).encode())
+            running = await api.next()
+            running.writer.write(STREAM_HEAD + events({"type": "content_block_start"}))
+            assert "connection" not in (await begun.read_head())[1]
+            await streamed.send(json.dumps(ask(stream=True)).encode())
+            held = await api.next()
+            await whole.send(json.dumps(ask()).encode())
+            asked = await api.next()
+            await batch.send(b"", path="/v1/messages/batches/b", method="GET")
+            listed = await api.next()
+            rig.pipeline.start_drain()
+            held.writer.write(STREAM_HEAD + events({"type": "content_block_start"}, {"type": "message_stop"}))
+            asked.answer(lines="connection: keep-alive\r\n")
+            listed.answer()
+            for arrival in (held, running):
+                arrival.writer.write(events({"type": "message_stop"}) if arrival is running else b"")
+                arrival.writer.close()
+            for client in (streamed, whole, batch):
+                reply = await client.read()
+                assert (reply.status, reply.headers["connection"]) == (200, "close")
+            for client in (begun, streamed, whole, batch, idle):
+                await asyncio.wait_for(client.reader.read(), 5)
+            for path, method, status in (("/v1/messages", "POST", 503), ("/v1/models", "GET", 503), ("/", "HEAD", 200)):
+                client = await rig.connect()
+                await client.send(json.dumps(ask()).encode() if method == "POST" else b"", path=path, method=method)
+                reply = await client.read()
+                assert (reply.status, reply.headers["connection"]) == (status, "close")
+                assert await client.reader.read() == b""
 
     run(test)
 

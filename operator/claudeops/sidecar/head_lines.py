@@ -6,7 +6,7 @@ import re
 
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.failure import Failure
-from claudeops.wire.http1 import without_hop_lines, without_length
+from claudeops.wire.http1 import CLOSE_LINE, without_hop_lines, without_length
 
 EVENT_STREAM = b"text/event-stream"
 _SPECIAL = re.compile(
@@ -34,9 +34,10 @@ def open_head(call: Call, head: bytes) -> tuple[bytes, bool]:
     head = _clean(head)
     if b"content-length" in special and b"transfer-encoding" not in special:
         return b"%b%b\r\n" % (head, answer_lines(call)), False
+    lines = answer_lines(call)
     if call.head.is_http10:
-        return b"%b%bconnection: close\r\n\r\n" % (head, answer_lines(call)), False
-    return b"%b%btransfer-encoding: chunked\r\n\r\n" % (head, answer_lines(call)), True
+        return b"%b%b%b\r\n" % (head, lines, b"" if CLOSE_LINE in lines else CLOSE_LINE), False
+    return b"%b%btransfer-encoding: chunked\r\n\r\n" % (head, lines), True
 
 
 def passed_head(call: Call, head: bytes, *, size_bytes: int | None, is_last: bool) -> tuple[bytes, bool]:
@@ -48,8 +49,8 @@ def passed_head(call: Call, head: bytes, *, size_bytes: int | None, is_last: boo
     has_length = b"content-length" in special and b"transfer-encoding" not in special
     is_chunked = not has_length and size_bytes is None and not call.head.is_http10
     lines = b"\r\nx-claudeops-queue-ms: %d\r\n" % (call.queue_s * 1000.0)
-    if is_last:
-        lines += b"connection: close\r\n"
+    if is_last or call.head.is_http10:
+        lines += CLOSE_LINE
     if is_chunked:
         lines += b"transfer-encoding: chunked\r\n"
     elif size_bytes is not None and not has_length:

@@ -9,6 +9,7 @@ from claudeops.policy.sampling import Adjustments, SamplingPolicy
 from claudeops.sidecar.counters import ModelCounters
 from claudeops.sidecar.group import GroupRuntime
 from claudeops.sidecar.ledger import Used
+from claudeops.wire.http1 import CLOSE_LINE
 
 TIERS = ("primary", "fallback")
 PRIMARY = 0
@@ -67,3 +68,8 @@ class ModelRuntime:
         self.answer_heads = tuple(
             f"x-claudeops-tier: {tier}\r\nx-claudeops-model: {model.id}\r\nx-claudeops-queue-ms: ".encode() for tier in TIERS
         )
+        """What answers carry of ours, by tier, up to the first figure."""
+
+    def end_connections(self) -> None:
+        """From now on answers say that their connection ends with them. Once."""
+        self.answer_heads = tuple([CLOSE_LINE + lines for lines in self.answer_heads])

@@ -176,7 +176,7 @@ class Passage(Call):
             self.group.limiter.pause(now + (failure_of_answer(status, head, body).retry_after_s or PAUSE_S))
         if status == OK:
             head, body = self._rewritten(head, body, is_complete)
-        is_last = self.connection.is_body_open or self.head.is_http10
+        is_last = self.connection.is_body_open or runtime.is_draining
         lines, self.is_chunked = passed_head(self, head, size_bytes=len(body) if is_complete else None, is_last=is_last)
         self.has_relayed = True
         self.client.write_parts(lines, self._framed(body, is_complete))

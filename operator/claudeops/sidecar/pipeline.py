@@ -44,7 +44,7 @@ from claudeops.sidecar.target import Target, open_pool
 from claudeops.sidecar.usage import Usage
 from claudeops.sidecar.wireformat import UNREADABLE
 from claudeops.wire.dial import Dialer
-from claudeops.wire.http1 import RequestHead
+from claudeops.wire.http1 import CLOSE_LINE, RequestHead
 from claudeops.wire.pool import Pool
 from claudeops.wire.server import ServerConnection, ServerContext
 from claudeops.wire.transit import Transit
@@ -53,6 +53,7 @@ MAX_BODY_BYTES = 32 * 1024 * 1024
 DROPPED = re.compile(rb"x-api-key|authorization|x-claudeops-.*")
 """Request headers that are read here and never sent on: both kinds of credentials, and what is meant for the proxy."""
 HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+LAST_HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n%b\r\n" % CLOSE_LINE
 Stage = Callable[[Call, Runtime], Answer | None]
 
 
@@ -164,7 +165,7 @@ class Pipeline:
         elif kind == MODELS:
             self._walk(call, self.relay_stages)
         elif kind == PROBE:
-            client.write(HELLO)
+            client.write(LAST_HELLO if self.runtime.is_draining else HELLO)
             client.finish()
         else:
             self.refuse(call, Answer("no_such_path", f"{head.path.decode('latin-1')} is not a path of the Claude API that is open here"))
@@ -216,7 +217,7 @@ class Pipeline:
             settle_answer(call, self.runtime, now, reason=answer.reason)
         client = call.client
         assert isinstance(client, ServerConnection)
-        keep_alive = call.head.keep_alive and not client.is_body_open
+        keep_alive = call.head.keep_alive and not client.is_body_open and not self.runtime.is_draining
         client.write(refusal(answer, keep_alive=keep_alive, request_id=self.new_request_id()))
         client.finish()
         for follower in followers:

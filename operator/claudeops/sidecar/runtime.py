@@ -216,8 +216,12 @@ class Runtime:
         self.auth_line = b"authorization: Bearer %b\r\n" % token if token else b""
 
     def start_drain(self) -> None:
-        """From now on refuse new requests with `draining`; what is parked or runs is finished."""
+        """From now on refuse new requests with `draining`; what is parked or runs is finished. Every answer ends its connection."""
+        if self.is_draining:
+            return
         self.is_draining = True
+        for model in self.models.values():
+            model.end_connections()
 
     @property
     def lease_phase(self) -> LeasePhase:
@@ -253,6 +257,8 @@ class Runtime:
             group = self.group(model.rate_limit_group or DEFAULT_GROUP, now)
             found = ModelRuntime(model, group, self.used_by(model.id), self.breaker_parameters, now)
             found.tokens_per_byte = self.ratios.setdefault(model.tokenizer, found.tokens_per_byte)
+            if self.is_draining:
+                found.end_connections()
             self.models[model.id] = found
             if self.assignment is not None:
                 self._apply_flips(self.assignment)

@@ -20,6 +20,7 @@ REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {413
 _ONCE = (b"host", b"content-length", b"transfer-encoding")
 """Lines whose repetition two readers may resolve in two ways."""
 _LENGTH_NAMES = (b"\r\ncontent-length: ", b"\r\nContent-Length: ")
+CLOSE_LINE = b"connection: close\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _HOP_LINE = re.compile(
     rb"\r\n(?:connection|keep-alive|transfer-encoding|trailer|upgrade|proxy-connection|proxy-authenticate)[ \t]*:[^\r\n]*", re.IGNORECASE
@@ -213,7 +214,7 @@ def json_answer(status: int, body: bytes, *, extra: bytes = b"", keep_alive: boo
         status,
         REASONS.get(status, b"-"),
         extra,
-        b"" if keep_alive else b"connection: close\r\n",
+        b"" if keep_alive else CLOSE_LINE,
         len(body),
         body,
     )
