@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import datetime
 import hashlib
 import json
@@ -11,9 +12,10 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
+from tests.sidecar.raw_upstream import raw_upstream, read_request
 from tests.sidecar.rig import PRIMARY, ask, config, proxy, run, simulator, until
 
-from claudeops.proxyconfig import Objective, Upstream
+from claudeops.proxyconfig import Connections, Objective, Upstream
 
 
 def test_a_json_request_goes_through_with_its_bytes_unchanged() -> None:
@@ -105,6 +107,37 @@ def test_a_new_upstream_is_used_from_the_next_request_on() -> None:
             assert (await client.read()).status == 200
             assert (len(first.requests()), len(second.requests())) == (1, 1)
             await until(lambda: sum(rig.pipeline.pool_counts().values()) == 1)
+
+    run(test)
+
+
+def test_who_waits_while_the_upstream_changes_is_sent_to_the_new_one_under_its_name() -> None:
+    heads: list[bytes] = []
+    may_answer = asyncio.Event()
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            heads.append((await read_request(reader))[0])
+            await may_answer.wait()
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+
+    async def test() -> None:
+        one_at_a_time = Connections(min=0, max=1)
+        async with (
+            raw_upstream(answer) as first,
+            raw_upstream(answer) as second,
+            proxy(config(first.url, connections=one_at_a_time)) as rig,
+        ):
+            running, parked = await rig.connect(), await rig.connect()
+            await running.send(json.dumps(ask()).encode())
+            await until(lambda: len(heads) == 1)
+            await parked.send(json.dumps(ask()).encode())
+            await until(lambda: rig.runtime.queued == 1)
+            rig.apply(config(f"{second.url}/team", revision=2))
+            await until(lambda: len(heads) == 2)
+            assert heads[1].startswith(b"POST /team/v1/messages HTTP/1.1\r\nhost: 127.0.0.1:%d\r\n" % second.port)
+            may_answer.set()
+            assert ((await running.read()).status, (await parked.read()).status) == (200, 200)
 
     run(test)
 
