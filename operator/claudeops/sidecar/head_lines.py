@@ -49,7 +49,7 @@ def passed_head(call: Call, head: bytes, *, size_bytes: int | None, is_last: boo
     has_length = b"content-length" in special and b"transfer-encoding" not in special
     is_chunked = not has_length and size_bytes is None and not call.head.is_http10
     lines = b"\r\nx-claudeops-queue-ms: %d\r\n" % (call.queue_s * 1000.0)
-    if is_last or call.head.is_http10:
+    if is_last:
         lines += CLOSE_LINE
     if is_chunked:
         lines += b"transfer-encoding: chunked\r\n"

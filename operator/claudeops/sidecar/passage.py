@@ -176,8 +176,7 @@ class Passage(Call):
             self.group.limiter.pause(now + (failure_of_answer(status, head, body).retry_after_s or PAUSE_S))
         if status == OK:
             head, body = self._rewritten(head, body, is_complete)
-        is_last = self.connection.is_body_open or runtime.is_draining
-        lines, self.is_chunked = passed_head(self, head, size_bytes=len(body) if is_complete else None, is_last=is_last)
+        lines, self.is_chunked = passed_head(self, head, size_bytes=len(body) if is_complete else None, is_last=self._is_last())
         self.has_relayed = True
         self.client.write_parts(lines, self._framed(body, is_complete))
         if is_complete:
@@ -272,6 +271,10 @@ class Passage(Call):
             return head, body
         rewritten = self.rewriter.feed(body, is_complete)
         return head if is_complete and rewritten == body else without_length(head), rewritten
+
+    def _is_last(self) -> bool:
+        """Does the connection to the client end with this answer?"""
+        return self.connection.is_body_open or self.head.is_http10 or self.pipeline.runtime.is_draining
 
     def _framed(self, body: bytes, is_complete: bool) -> bytes:
         if not self.is_chunked:
