@@ -8,6 +8,7 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+from tests.sidecar.desk import desk
 from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, is_settled, proxy, resilience, run, simulator, until
 
 from claudeops.exchange import Assignment, Lease
@@ -231,6 +232,27 @@ def test_the_levels_in_the_headers_slow_the_proxy_before_a_429() -> None:
             assert [round(gauge.limit_per_s * 60) for gauge in gauges] == [5000, 5_000_000, 1_000_000]
             assert len(rig.runtime.organization_ids) == 1
             assert len(rig.runtime.workspace_ids) == 1
+
+    run(test)
+
+
+def test_an_api_that_shows_its_most_restrictive_limit_only_slows_the_proxy_too() -> None:
+    async def test() -> None:
+        async with desk() as api, proxy(config(api.url, limits=limits())) as rig:
+
+            async def serve() -> None:
+                for remaining in (200_000, *[1_000] * 200):
+                    shown = f"anthropic-ratelimit-tokens-limit: 600000\r\nanthropic-ratelimit-tokens-remaining: {remaining}\r\n"
+                    (await api.next()).answer(lines=shown)
+
+            serving = asyncio.ensure_future(serve())
+            assert (await rig.call(ask())).status == 200
+            limiter = rig.runtime.groups[GROUP].limiter
+            assert limiter.scale == 1.0
+            while limiter.scale == 1.0:
+                assert (await rig.call(ask())).status == 200
+            assert limiter.scale < 0.52
+            serving.cancel()
 
     run(test)
 

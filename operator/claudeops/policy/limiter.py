@@ -18,7 +18,7 @@ class GroupLimiter:
     one of `leave`, `leave_whole` or `refund`. The limiter never sleeps: the caller brings the clock and waits.
     """
 
-    __slots__ = ("gate", "gauges", "input", "lease", "limits", "paused_until", "requests", "scale", "scale_until")
+    __slots__ = ("gate", "gauges", "input", "lease", "limits", "paused_until", "requests", "scale", "scale_until", "scarcest")
 
     def __init__(self, lease: Rates, now: float) -> None:
         self.lease = lease
@@ -27,6 +27,8 @@ class GroupLimiter:
         self.input = TokenBucket(lease.input_tokens, lease.input_tokens * BURST_S, now)
         self.gate = StreamGate(lease.output_tokens, now)
         self.gauges = (LevelGauge(True), LevelGauge(), LevelGauge())
+        self.scarcest = LevelGauge()
+        """Of the most restrictive token limit in effect, whichever that is."""
         self.paused_until = 0.0
         self.scale = 1.0
         self.scale_until = 0.0
@@ -125,8 +127,18 @@ class GroupLimiter:
             self._apply(now)
         return is_lower
 
+    def see_scarcest(self, sample: Sample, now: float) -> None:
+        """Take a reading of `anthropic-ratelimit-tokens-*`: the most restrictive limit, or input and output together, which is never
+        the emptier one. Which of them it is shows in its limit only: another limit is another bucket."""
+        if sample.sent_at < self.scarcest.sent_at:
+            return
+        if sample.limit_per_s != self.scarcest.limit_per_s:
+            self.scarcest = LevelGauge()
+        if self.scarcest.see(sample, now) and self._governor(now) != self.scale:
+            self._apply(now)
+
     def _governor(self, now: float) -> float:
-        return governor_scale(min(gauge.level(now) for gauge in self.gauges))
+        return governor_scale(min(self.scarcest.level(now), *[gauge.level(now) for gauge in self.gauges]))
 
     def _apply(self, now: float) -> None:
         """Set the three rates: lease x level governor x (seen limit / limit at assignment, where lower)."""

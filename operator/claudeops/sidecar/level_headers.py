@@ -12,8 +12,9 @@ READ_EVERY_S = 0.02
 HIGH_LEVEL = 0.25
 _NAMES = tuple(
     (f"anthropic-ratelimit-{name}-limit".encode(), f"anthropic-ratelimit-{name}-remaining".encode())
-    for name in ("requests", "input-tokens", "output-tokens")
+    for name in ("requests", "input-tokens", "output-tokens", "tokens")
 )
+_SCARCEST = 3
 
 
 def read_levels(call: Call, runtime: Runtime, head: bytes, now: float) -> None:
@@ -29,8 +30,13 @@ def read_levels(call: Call, runtime: Runtime, head: bytes, now: float) -> None:
     for dimension, (limit_name, remaining_name) in enumerate(_NAMES):
         limit = _number(header(head, lowered, limit_name))
         remaining = _number(header(head, lowered, remaining_name))
-        if limit is not None and remaining is not None:
-            is_lower = group.limiter.see_level(dimension, Sample(limit / 60.0, remaining, call.sent_at), now) or is_lower
+        if limit is None or remaining is None:
+            continue
+        sample = Sample(limit / 60.0, remaining, call.sent_at)
+        if dimension == _SCARCEST:
+            group.limiter.see_scarcest(sample, now)
+        else:
+            is_lower = group.limiter.see_level(dimension, sample, now) or is_lower
     if is_lower and not group.is_auxiliary:
         runtime.on_urgent("limit")
 

@@ -131,6 +131,19 @@ def test_a_low_level_slows_the_proxy_and_a_stale_one_lets_it_go() -> None:
     assert limiter.gate.rate == 1000.0
 
 
+def test_the_most_restrictive_limit_slows_the_proxy_whatever_the_others_say_and_another_limit_is_another_bucket() -> None:
+    limiter = GroupLimiter(LEASE, 0.0)
+    limiter.see_level(INPUT, Sample(10_000.0, 50_000.0, 1.0), 1.0)
+    limiter.see_scarcest(Sample(12_000.0, 600_000.0, 1.0), 1.0)
+    assert limiter.scale == 1.0
+    limiter.see_scarcest(Sample(12_000.0, 0.0, 2.0), 2.0)
+    assert (limiter.scale, limiter.input.rate) == (0.5, 2000.0)
+    limiter.see_scarcest(Sample(12_000.0, 600_000.0, 1.5), 2.5)
+    assert limiter.scale == 0.5, "an older one"
+    limiter.see_scarcest(Sample(1_000.0, 10_000.0, 3.0), 3.0)
+    assert limiter.scale == 1.0
+
+
 def test_a_limit_lower_than_the_lease_assumed_shrinks_it_at_once_and_asks_for_a_report() -> None:
     limiter = GroupLimiter(LEASE, 0.0)
     limits = Rates(10.0, 10_000.0, 2_000.0)
