@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from claudeops.catalogue.price import STANDARD, Terms, Tokens
+from claudeops.sidecar.spelling import TAIL_MAX_BYTES, Respelling, is_usual
 from claudeops.sidecar.wireformat import (
     ABSENT,
     UNREADABLE,
@@ -23,10 +24,10 @@ from claudeops.sidecar.wireformat import (
     decode_stop_details,
 )
 
-TAIL_MAX_BYTES = 65_536
 BILLED_REFUSALS = frozenset(("bio", "frontier_llm", "reasoning_extraction"))
 """Categories of refusals that are billed though they come before any output (anthropic-api.md section 8)."""
-_HARMLESS = (b"event: message_start", b"event: ping")
+_HARMLESS = (b"event: message_start", b"event: ping", b":")
+"""A comment is no event."""
 
 
 class Round(NamedTuple):
@@ -210,10 +211,10 @@ class EventReader:
     """Reads a stream beside the relay: usage, errors, the first content; and says which bytes may be relayed.
 
     Only whole events are given out, so that a stream that breaks off can be ended by an ``error`` event of ours; an event of more
-    than 64 KiB is given out as it comes. A stream with CRLF line ends is given out as it comes too.
+    than 64 KiB is given out as it comes. A stream that is not spelled as the API spells it is given out as it comes too.
     """
 
-    __slots__ = ("error", "has_begun", "has_content", "is_cut", "is_finished", "is_inside", "is_raw", "tail", "usage")
+    __slots__ = ("error", "has_begun", "has_content", "is_cut", "is_finished", "is_inside", "is_unusual", "respelling", "tail", "usage")
 
     def __init__(self, usage: Usage) -> None:
         self.usage = usage
@@ -226,14 +227,15 @@ class EventReader:
         self.is_inside = False
         """What was given out ends inside an event."""
         self.is_cut = False
-        self.is_raw = False
+        self.is_unusual = True
+        """It is not known to be spelled as usual."""
+        self.respelling: Respelling | None = None
         self.error: ErrorBody | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Bytes of one read; returns what to relay now."""
-        if self.is_raw:
-            self._feed_raw(data)
-            return data
+        if self.is_unusual:
+            return self._feed_unusual(data)
         if self.is_inside:
             return self._feed_inside(data)
         if self.tail:
@@ -252,17 +254,17 @@ class EventReader:
     def rest(self) -> bytes:
         """The stream is over: what was kept back, if it is a whole last event (some servers leave its blank line out) or comes
         behind the last one. Half an event is nobody's."""
+        if self.respelling is not None:
+            if not self.is_finished:
+                self._scan(self.respelling.rest())
+            return b""
         tail, self.tail = self.tail, b""
         if tail and not self.is_finished and tail.rstrip().endswith(b"}"):
             self._scan(tail)
-        return tail if self.is_finished and not self.is_raw else b""
+        return tail if self.is_finished else b""
 
     def _keep(self, data: bytes) -> bytes:
         """No event ends in here."""
-        if b"\r\n" in data[:256]:
-            self.is_raw = True
-            self._feed_raw(data)
-            return data
         if len(data) <= TAIL_MAX_BYTES:
             self.tail = data
             return b""
@@ -279,13 +281,24 @@ class EventReader:
         self.is_inside = self.is_cut = False
         return data[:end] + (self.feed(data[end:]) if len(data) > end else b"")
 
-    def _feed_raw(self, data: bytes) -> None:
-        text = self.tail + data.replace(b"\r", b"")
-        end = text.rfind(b"\n\n") + 2
-        self.tail = text[end:][-TAIL_MAX_BYTES:] if end > 1 else text[-TAIL_MAX_BYTES:]
-        self.is_inside = self.tail != b""
-        if end > 1:
-            self._scan(text[:end])
+    def _feed_unusual(self, data: bytes) -> bytes:
+        """The beginning of a stream, and all of one that is spelled in another way."""
+        respelling = self.respelling
+        if respelling is None:
+            data, self.tail = self.tail + data, b""
+            found = is_usual(data)
+            if found is None:
+                self.tail = data
+                return b""
+            if found:
+                self.is_unusual = False
+                return self.feed(data)
+            respelling = self.respelling = Respelling()
+        events = respelling.feed(data)
+        self.is_inside = respelling.tail != b""
+        if events:
+            self._scan(events)
+        return data
 
     def _scan(self, data: bytes) -> None:
         if not self.has_content and data.find(b"event: content_block_") >= 0:
@@ -314,7 +327,7 @@ class EventReader:
         if at < 0:
             return
         try:
-            parsed = decode_event(event[at + 6 :])
+            parsed = decode_event(event[at + 6 :].replace(b"\ndata:", b" "))  # it may stand in several lines
         except UNREADABLE:
             return
         usage = self.usage
@@ -332,6 +345,6 @@ class EventReader:
         at = data.find(b"\ndata:", data.find(b"event: error"))
         stop = data.find(b"\n\n", at)
         try:
-            self.error = decode_error(data[at + 6 : stop if stop >= 0 else len(data)]).error
+            self.error = decode_error(data[at + 6 : stop if stop >= 0 else len(data)].replace(b"\ndata:", b" ")).error
         except UNREADABLE:
             self.error = ErrorBody("api_error", "the stream's error event cannot be read")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -99,12 +101,43 @@ def test_an_event_end_that_is_cut_in_two_is_found() -> None:
     assert not reader.is_inside
 
 
-def test_a_stream_with_crlf_is_relayed_as_it_comes_and_read() -> None:
-    crlf = STREAM.replace(b"\n", b"\r\n")
-    reader, out = read([crlf[:100], crlf[100:333], crlf[333:]])
-    assert out == crlf
-    assert reader.usage.output == 42
-    assert reader.is_finished
+SPELLINGS = {
+    "crlf": STREAM.replace(b"\n", b"\r\n"),
+    "cr": STREAM.replace(b"\n", b"\r"),
+    "no spaces": STREAM.replace(b"event: ", b"event:").replace(b"data: ", b"data:"),
+    "byte order mark": b"\xef\xbb\xbf" + STREAM,
+    "comments": b": here\n\n" + re.sub(rb"(?m)^event: ", b": still here\nevent: ", STREAM).replace(b"\n\n", b"\n\n:\n\n"),
+    "fields": re.sub(rb"(?m)^event: ", b"id: 1\nretry: 5\nevent: ", STREAM),
+    "data first": re.sub(rb"(?m)^(event: \w+\n)(data: .*\n)", rb"\2\1", STREAM).replace(b"\n\n", b"\n\n\n"),
+    "lines": STREAM.replace(b', "', b',\ndata: "'),
+}
+
+
+@pytest.mark.parametrize("spelling", SPELLINGS)
+@given(st.lists(st.integers(1, len(STREAM)), max_size=12))
+@settings(max_examples=15)
+def test_a_stream_that_is_spelled_in_another_way_is_relayed_as_it_comes_and_read(spelling: str, cuts: list[int]) -> None:
+    stream = SPELLINGS[spelling]
+    reader, out = read([stream[a:b] for a, b in pairwise([0, *sorted(set(cuts)), len(stream)])])
+    assert out == stream
+    assert (reader.usage.input, reader.usage.cache_read, reader.usage.output) == (7, 3, 42)
+    assert reader.is_finished and reader.has_content and not reader.is_inside
+    assert reader.error is None
+
+
+@pytest.mark.parametrize("ends", [b"\n", b"\r\n", b"\r"])
+def test_a_comment_is_no_beginning_and_an_error_is_read_in_every_spelling(ends: bytes) -> None:
+    reader = EventReader(Usage())
+    reader.feed((b": one moment\n\n" + START + b": still\n\n").replace(b"\n", ends))
+    assert not reader.has_begun
+    reader.feed(event("error", error={"type": "overloaded_error", "message": "Overloaded"}).replace(b": ", b":").replace(b"\n", ends))
+    assert reader.error is not None and reader.error.type == "overloaded_error"
+
+
+def test_a_comment_between_two_events_is_no_beginning_either() -> None:
+    reader = EventReader(Usage())
+    reader.feed(START + b": one moment\n\n")
+    assert not reader.has_begun
 
 
 def test_absent_fields_of_usage_keep_their_first_value() -> None:
