@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from tests.sidecar.recorder import events, message, recorder, stream, whole
-from tests.sidecar.rig import FALLBACK, KEY, PRIMARY, ask, config, proxy, run
+from tests.sidecar.rig import FALLBACK, KEY, PRIMARY, ask, config, proxy, run, simulator
 
 from claudeops.exchange import Assignment, Flip
 from claudeops.proxyconfig import ModelChoice
@@ -86,6 +86,19 @@ def test_the_percentage_of_the_context_is_the_apis_count_where_it_is_there_in_ti
             refused = await rig.call(ask("word " * 100_000, metadata={"user_id": "u"}))
             assert (refused.status, refused.reason) == (400, None)
             assert 5 <= int(refused.headers["x-claudeops-context-percent"]) <= 30
+
+    run(test)
+
+
+def test_of_what_is_no_message_nothing_is_said_about_the_context() -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            count = {name: value for name, value in ask().items() if name != "max_tokens"}
+            for path, method, body in (("/v1/messages/count_tokens", "POST", json.dumps(count).encode()), ("/v1/models", "GET", b"")):
+                reply = await rig.call(body, path=path, method=method)
+                assert reply.status == 200
+                ours = {name for name in reply.headers if name.startswith("x-claudeops-")}
+                assert ours == {f"x-claudeops-{name}" for name in ("tier", "model", "queue-ms")}
 
     run(test)
 

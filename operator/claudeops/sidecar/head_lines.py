@@ -68,13 +68,18 @@ def failed_head(call: Call, failure: Failure) -> bytes:
 
 
 def answer_lines(call: Call) -> bytes:
-    """``x-claudeops-*``, beginning with the end of the line before."""
+    """``x-claudeops-*``, beginning with the end of the line before. How full the context is stays unsaid where nobody has counted or
+    estimated: of what is no message."""
     model = call.model
+    adjusted = f"x-claudeops-adjusted: {','.join(call.adjusted)}\r\n".encode() if call.adjusted else b""
+    prompt = call.usage.first_prompt or call.estimated_total
+    if not prompt:
+        return b"\r\n%b%d\r\n%b" % (model.answer_heads[call.tier], call.queue_s * 1000.0, adjusted)
     return b"\r\n%b%d\r\nx-claudeops-context-percent: %d\r\n%b" % (
         model.answer_heads[call.tier],
         call.queue_s * 1000.0,
-        100.0 * (call.usage.first_prompt or call.estimated_total) / model.context_tokens,
-        f"x-claudeops-adjusted: {','.join(call.adjusted)}\r\n".encode() if call.adjusted else b"",
+        100.0 * prompt / model.context_tokens,
+        adjusted,
     )
 
 
