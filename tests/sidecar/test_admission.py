@@ -72,16 +72,20 @@ def test_a_wait_beyond_the_clients_own_timeout_is_refused_as_deadline() -> None:
     run(test)
 
 
-def test_a_full_queue_is_refused_as_such() -> None:
+def test_a_full_queue_is_refused_as_such_whatever_model_those_in_it_wait_for() -> None:
     async def test() -> None:
-        tight = limits(output=3000, queue=Queue(max_wait_s=600.0, max_length=1))
-        async with simulator(speed=1.0, ttft_s=20.0) as api, proxy(config(api.url, limits=tight)) as rig:
-            running = [await rig.connect() for _ in range(2)]
-            for client in running:
-                await client.send(json.dumps(ask()).encode())
-            await until(lambda: rig.runtime.queued == 1)
-            reply = await rig.call(ask())
-            assert (reply.status, reply.reason) == (429, "queue_full")
+        tight = limits(queue=Queue(max_wait_s=600.0, max_length=2))
+        choice = ModelChoice(name=PRIMARY, client_choice="Listed", fallbacks=(FALLBACK,))
+        async with simulator(speed=1.0, ttft_s=20.0) as api, proxy(config(api.url, limits=tight, model=choice)) as rig:
+            rig.runtime.max_in_flight = 1
+            for waiting, model in enumerate((PRIMARY, PRIMARY, FALLBACK)):
+                await (await rig.connect()).send(json.dumps(ask(model=model)).encode())
+                await until(lambda waiting=waiting: (rig.runtime.in_flight, rig.runtime.queued) == (1, waiting))  # type: ignore[misc]
+            for model in (PRIMARY, FALLBACK):
+                reply = await rig.call(ask(model=model))
+                assert (reply.status, reply.reason) == (429, "queue_full")
+                assert reply.json["error"]["message"].startswith("2 requests wait")
+            assert rig.runtime.queued == 2
 
     run(test)
 

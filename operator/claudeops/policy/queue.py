@@ -1,4 +1,4 @@
-"""A bounded queue ordered by (class, turn of the session, deadline), with expiry."""
+"""A queue ordered by (class, turn of the session, deadline), with expiry."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ class AdmissionQueue(Generic[T]):
     """Lower class first; within a class sessions take turns; within a turn the earlier deadline first.
 
     A session's n-th waiting item ranks behind every other session's (n-1)-th. Turns move on with what was served: who
-    comes later joins the next turn, so that a long queue of one session is not overtaken for ever by newcomers.
+    comes later joins the next turn, so that a long queue of one session is not overtaken for ever by newcomers. How many may wait is
+    the caller's to say: it may have several queues.
     """
 
-    __slots__ = ("heap", "limit", "sequence", "served_turns", "sessions", "waiting")
+    __slots__ = ("heap", "sequence", "served_turns", "sessions", "waiting")
 
-    def __init__(self, limit: int) -> None:
-        self.limit = limit
+    def __init__(self) -> None:
         self.heap: list[tuple[int, int, float, int, Ticket[T]]] = []
         self.sessions: dict[tuple[int, bytes], list[int]] = {}
         self.served_turns: dict[int, int] = {}
@@ -42,10 +42,8 @@ class AdmissionQueue(Generic[T]):
     def __len__(self) -> int:
         return self.waiting
 
-    def push(self, item: T, deadline: float, *, priority: int = 0, session: bytes = b"", is_first: bool = False) -> Ticket[T] | None:
-        """Queue an item; None when the queue is full. `is_first` (a request that a 429 sent back) goes before its class."""
-        if self.waiting >= self.limit and not is_first:
-            return None
+    def push(self, item: T, deadline: float, *, priority: int = 0, session: bytes = b"", is_first: bool = False) -> Ticket[T]:
+        """Queue an item. `is_first` (a request that a 429 sent back) goes before its class."""
         ticket = Ticket(item, session, deadline)
         turn = -1 if is_first else self._turn(priority, session)
         self.sequence += 1

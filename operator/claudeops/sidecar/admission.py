@@ -176,12 +176,12 @@ class Admission:
             wait_s = self._estimate_s(group, now)
             if now + wait_s > deadline:
                 return self._count_shed(call, _too_long(wait_s, is_clients=deadline == call.deadline))
+            queued = self.runtime.queued
+            if queued >= config.limits.queue.max_length:
+                message = f"{queued} requests wait already"
+                return self._count_shed(call, Answer("queue_full", message, retry_after_s=wait_s))
         was_empty = not group.queue.waiting
-        ticket = group.queue.push(call, deadline, priority=call.caller.priority, session=call.session, is_first=call.is_again)
-        if ticket is None:
-            message = f"{len(group.queue)} requests wait already"
-            return self._count_shed(call, Answer("queue_full", message, retry_after_s=self._estimate_s(group, now)))
-        call.ticket = ticket
+        call.ticket = group.queue.push(call, deadline, priority=call.caller.priority, session=call.session, is_first=call.is_again)
         call.queued_at = now
         group.queued_input += call.estimated_input
         if was_empty:

@@ -45,14 +45,14 @@ class GroupRuntime:
         "recent_use",
     )
 
-    def __init__(self, name: str, baseline: Rates | None, queue_limit: int, now: float) -> None:
+    def __init__(self, name: str, baseline: Rates | None, now: float) -> None:
         self.name = name
         self.is_auxiliary = name in AUXILIARY
         """Served by the small second pool, and not counted against maxInFlight."""
         self.baseline = baseline
         """This proxy's share without a controller; None: the configuration names none."""
         self.limiter = GroupLimiter(baseline or UNLIMITED, now)
-        self.queue: AdmissionQueue[Call] = AdmissionQueue(queue_limit)
+        self.queue: AdmissionQueue[Call] = AdmissionQueue()
         self.queued_input = 0.0
         """Estimated input tokens of those who wait."""
         self.judged_by = self.limiter.lease

@@ -277,7 +277,7 @@ class Runtime:
         """The group of this name, made at its first use with its baseline."""
         found = self.groups.get(name)
         if found is None:
-            found = GroupRuntime(name, self._baseline(name), self._queue_limit, now)
+            found = GroupRuntime(name, self._baseline(name), now)
             found.apply_lease(now, has_controller=self._has_controller)
             self.groups[name] = found
         return found
@@ -293,10 +293,6 @@ class Runtime:
     @property
     def _has_controller(self) -> bool:
         return self.config is not None and self.config.controller is not None
-
-    @property
-    def _queue_limit(self) -> int:
-        return 1000 if self.config is None else self.config.limits.queue.max_length
 
     def _baseline(self, name: str) -> Rates | None:
         """Without a controller: the group's own share, and no more than this proxy's part of the workload's maximum."""
@@ -329,7 +325,6 @@ class Runtime:
             self.max_in_flight = self._own_in_flight()
         for group in self.groups.values():
             group.baseline = self._baseline(group.name)
-            group.queue.limit = config.limits.queue.max_length
         self.refresh_leases(now)
 
     def _apply_resilience(self, config: ProxyConfig) -> None:
