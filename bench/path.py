@@ -84,7 +84,7 @@ class Path:
 
     def _check(self) -> None:
         """Raises RuntimeError unless it came to that."""
-        if b"x-claudeops-adjusted: " not in self.to_client.last[0] or b'"cache_control"' not in self.to_upstream.last[1]:
+        if b"x-claudeops-adjusted: " not in self.to_client.last[0] or b'"cache_control"' not in b"".join(self.to_upstream.last):
             raise RuntimeError(f"not the three edits: {self.to_client.last[0]!r}")
 
 

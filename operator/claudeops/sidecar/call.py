@@ -6,6 +6,7 @@ from asyncio import TimerHandle
 from typing import TYPE_CHECKING
 
 from claudeops.policy.queue import Ticket
+from claudeops.sidecar.edit import Edit
 from claudeops.sidecar.group import GroupRuntime
 from claudeops.sidecar.model import PRIMARY, ModelRuntime
 from claudeops.sidecar.usage import Usage
@@ -60,7 +61,7 @@ class Call(Transit):
         """The models that may serve this request, in order."""
         self.floor = 0
         """Tiers before this one are used up for this request."""
-        self.edits: dict[str, bytes] = {}
+        self.edits: dict[str, Edit] = {}
         """Member of the body → new JSON, b"" to leave it out; a dotted name is a member of a member."""
         self.adjusted: tuple[str, ...] = ()
         self.flight: Flight | None = None

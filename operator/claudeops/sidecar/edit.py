@@ -1,9 +1,12 @@
-"""The body with the stages' edits: every other member keeps its bytes and its place."""
+"""The body with the stages' edits: every other member keeps its bytes and its place, and a large one is not copied."""
 
 from __future__ import annotations
 
 from claudeops.sidecar.wireformat import ABSENT, UNREADABLE, Raw, RequestJson, decode_members, encode
+from claudeops.wire.transit import Part
 
+Edit = bytes | tuple[Part, ...]
+"""New JSON of a member, whole or in parts."""
 REMOVE = b""
 """Leave the member out."""
 LARGE_BYTES = 4096
@@ -11,25 +14,51 @@ BEGINNING_BYTES = 64
 """A search for all of a large value would compare it byte by byte."""
 
 
-def edited(body: bytes, edits: dict[str, bytes], asked: RequestJson | None = None) -> bytes:
+def edited(body: bytes, edits: dict[str, Edit], asked: RequestJson | None = None) -> tuple[Part, ...]:
     """``edits``: member → new JSON, or REMOVE; ``a.b`` is member ``b`` of member ``a``, which is made if it is not there.
 
     White space between top-level members goes, and of duplicate keys the last one stays; nothing else changes. ``asked``: what was
-    read of the body; with it a large value that is to be replaced is not parsed once more.
+    read of the body; with it a large value that is to be replaced is not parsed once more. The parts refer to the body's own bytes.
     """
-    if asked is not None and len(body) > LARGE_BYTES:
-        replaced = asked.system if "system" in edits else asked.tools if "tools" in edits else ABSENT
-        if 2 * len(replaced) > len(body):
-            body = _without(body, memoryview(replaced))
+    is_large = len(body) > LARGE_BYTES
+    if is_large and asked is not None:
+        body = _without_replaced(body, edits, asked)
     members = decode_members(body)
     for name, value in edits.items():
-        if "." in name:
+        if isinstance(value, tuple):
+            members[name] = ABSENT if is_large else Raw(b"".join(value))
+        elif "." in name:
             _edit_inside(members, name, value)
         elif value:
             members[name] = Raw(value)
         else:
             members.pop(name, None)
-    return encode(members)
+    return _parts(members, edits) if is_large else (encode(members),)
+
+
+def _parts(members: dict[str, Raw], edits: dict[str, Edit]) -> tuple[Part, ...]:
+    """The bytes that ``encode`` would make, with large values as they lie in memory."""
+    parts: list[Part] = []
+    small: list[Part] = []
+    before = b"{"
+    for name, raw in members.items():
+        small += (before, encode(name), b":")
+        before = b","
+        value = edits.get(name)
+        for part in value if isinstance(value, tuple) else (memoryview(raw),):
+            if len(part) > LARGE_BYTES:
+                parts += (b"".join(small), part)
+                small = []
+            else:
+                small.append(part)
+    small.append(b"}" if members else b"{}")
+    parts.append(b"".join(small))
+    return tuple(parts)
+
+
+def _without_replaced(body: bytes, edits: dict[str, Edit], asked: RequestJson) -> bytes:
+    replaced = asked.system if "system" in edits else asked.tools if "tools" in edits else ABSENT
+    return _without(body, memoryview(replaced)) if 2 * len(replaced) > len(body) else body
 
 
 def _without(body: bytes, value: memoryview) -> bytes:

@@ -50,7 +50,7 @@ class Flights:
             call.fingerprint = b""
             return None
         try:
-            body = edited(call.body, call.edits, call.asked) if call.edits else call.body
+            body = b"".join(edited(call.body, call.edits, call.asked)) if call.edits else call.body
         except UNREADABLE as error:  # in a member that no stage has read
             return Answer("bad_request", f"the request body is not JSON: {error}")
         call.fingerprint = fingerprint(call.head, body)

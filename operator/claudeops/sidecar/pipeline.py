@@ -47,7 +47,7 @@ from claudeops.wire.dial import Dialer
 from claudeops.wire.http1 import CLOSE_LINE, RequestHead
 from claudeops.wire.pool import Pool
 from claudeops.wire.server import ServerConnection, ServerContext
-from claudeops.wire.transit import Transit
+from claudeops.wire.transit import Transit, size_bytes
 
 MAX_BODY_BYTES = 32 * 1024 * 1024
 DROPPED = re.compile(rb"x-api-key|authorization|x-claudeops-.*")
@@ -261,7 +261,7 @@ class Pipeline:
         pool = self.auxiliary if call.group.is_auxiliary else self.pool
         assert pool is not None
         try:
-            body = edited(call.body, call.edits, call.asked) if call.edits else call.body
+            body = edited(call.body, call.edits, call.asked) if call.edits else (call.body,)
         except UNREADABLE as error:  # in a member that no stage has read
             self._give_place_back(call)
             return Answer("bad_request", f"the request body is not JSON: {error}")
@@ -269,7 +269,8 @@ class Pipeline:
         if call.head.method == b"GET":
             call.request = (b"%b%b\r\n" % (caller.head_line, runtime.auth_line), b"")
         else:
-            call.request = (b"%b%bcontent-length: %d\r\n\r\n" % (caller.head_line, runtime.auth_line, len(body)), body)
+            head = b"%b%bcontent-length: %d\r\n\r\n" % (caller.head_line, runtime.auth_line, size_bytes(body))
+            call.request = (head,) + body  # noqa: RUF005 - compiled, unpacking goes by a list
         if call.attempts or call.is_again:
             call.usage = Usage()
             call.produced = 0.0

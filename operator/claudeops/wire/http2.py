@@ -82,9 +82,9 @@ class Http2Connection:
         stream = Http2Stream(self, number, transit, request)
         self.streams[number] = stream
         transit.upstream = stream
-        head, body = request
+        body = stream.body
         scheme = b"http" if self.pool.address.tls is None else b"https"
-        self.h2.send_headers(number, request_headers(head, scheme), end_stream=not body)
+        self.h2.send_headers(number, request_headers(bytes(request[0]), scheme), end_stream=not body)
         if body:
             self._send_body(stream)
         self.flush()
@@ -206,7 +206,7 @@ class Http2Connection:
 
     def _send_body(self, stream: Http2Stream) -> None:
         """As much of the request's body as the upstream and the socket take."""
-        body = stream.request[1]
+        body = stream.body
         number = stream.number
         while not self.is_full:
             room = min(self.h2.local_flow_control_window(number), self.h2.max_outbound_frame_size)
@@ -272,8 +272,8 @@ class Http2Stream(Carrier):
     """One request on a shared connection."""
 
     __slots__ = (
-        "connection", "failure", "has_head", "head", "is_complete", "is_paused", "is_touched", "number", "owed", "parts", "reads_at",
-        "request", "sent", "status", "transit",
+        "body", "connection", "failure", "has_head", "head", "is_complete", "is_paused", "is_touched", "number", "owed", "parts",
+        "reads_at", "request", "sent", "status", "transit",
     )  # fmt: skip
 
     def __init__(self, connection: Http2Connection, number: int, transit: Transit, request: Request) -> None:
@@ -281,6 +281,7 @@ class Http2Stream(Carrier):
         self.number = number
         self.transit = transit
         self.request = request
+        self.body = b"".join(request[1:])
         self.reads_at = connection.reads
         self.status = 0
         self.head = b""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from claudeops.errors import UpstreamUnavailable
 from claudeops.wire.dial import Address, Dialer
-from claudeops.wire.transit import Carrier, Transit
+from claudeops.wire.transit import Carrier, Part, Transit
 from claudeops.wire.upstream import UpstreamConnection
 
 IDLE_TICKS: Final = 50
@@ -19,8 +19,8 @@ AGE_JITTER: Final = 0.2
 ten requests a minute and connection, short enough to follow a changed address or a rebalanced load balancer."""
 WARM_AT_ONCE: Final = 16
 WARM_BACKOFF_MAX_TICKS: Final = 300
-Request = tuple[bytes, bytes]
-"""Head and body, written with one system call and never joined: a body may be megabytes."""
+Request = tuple[Part, ...]
+"""The head, and the body in parts: written with one system call and never joined, since a body may be megabytes."""
 
 
 class Pool:

@@ -6,6 +6,17 @@ Most requests are whole before they are sent. One whose body goes through in par
 
 from __future__ import annotations
 
+Part = bytes | memoryview
+"""Of a body that is whole, but does not lie in one piece: nothing large is copied to join it."""
+
+
+def size_bytes(parts: tuple[Part, ...]) -> int:
+    """Of all of them."""
+    total = 0
+    for part in parts:
+        total += len(part)
+    return total
+
 
 class Carrier:
     """An upstream connection, as its request sees it."""

@@ -7,11 +7,12 @@ import json
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from claudeops.sidecar.edit import REMOVE, edited
+from claudeops.sidecar.edit import REMOVE, Edit, edited
 from claudeops.sidecar.stage.cache import LONG, SHORT, with_mark
 from claudeops.sidecar.stage.fit import without_thinking
-from claudeops.sidecar.wireformat import Raw, decode_request, encode
+from claudeops.sidecar.wireformat import Raw, decode_members, decode_request, encode
 
+LARGE = "x" * 5000
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=8),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
@@ -19,10 +20,14 @@ JSON = st.recursive(
 )
 
 
+def whole(body: bytes, edits: dict[str, Edit], *, is_read: bool = False) -> bytes:
+    return b"".join(edited(body, edits, decode_request(body) if is_read else None))
+
+
 @given(st.dictionaries(st.from_regex(r"[a-z_]{1,8}", fullmatch=True), JSON, max_size=6))
 @settings(max_examples=30)
 def test_only_the_edited_member_differs(members: dict[str, object]) -> None:
-    after = json.loads(edited(json.dumps(members).encode(), {"temperature": b"0.5"}))
+    after = json.loads(whole(json.dumps(members).encode(), {"temperature": b"0.5"}))
     assert after == members | {"temperature": 0.5}
     assert list(after)[: len(members)] == list(members)
 
@@ -30,36 +35,51 @@ def test_only_the_edited_member_differs(members: dict[str, object]) -> None:
 @given(st.text(alphabet='a"\\\\[{', max_size=12), st.lists(st.sampled_from(["head", "tail", "twin"]), unique=True))
 @settings(max_examples=25)
 def test_a_large_value_is_replaced_as_a_small_one_is(text: str, others: list[str]) -> None:
-    system = text + "x" * 5000
+    system = text + LARGE
     members: dict[str, object] = {name: [text, {"system": text}] for name in others}
     body = json.dumps({"model": "m", **members, "system": system, "temperature": 1}).encode()
-    edits = {"system": b'"new"', "temperature": REMOVE}
-    assert edited(body, edits, decode_request(body)) == edited(body, edits)
+    edits: dict[str, Edit] = {"system": b'"new"', "temperature": REMOVE}
+    assert whole(body, edits, is_read=True) == whole(body, edits)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z\u00e9\n]{1,8}", fullmatch=True), st.sampled_from([LARGE, "", 1, [LARGE]]), max_size=4))
+@settings(max_examples=30)
+def test_a_body_in_parts_is_what_it_would_be_in_one_piece(members: dict[str, object]) -> None:
+    spaced = json.dumps({**members, "model": "m", "system": LARGE, "x": None, "max_tokens": 9}).encode()
+    mark = with_mark(memoryview(decode_request(spaced).system), SHORT)
+    assert mark is not None
+    expected = encode(decode_members(spaced) | {"system": Raw(b"".join(mark)), "max_tokens": Raw(b"8")})
+    parts = edited(spaced, {"system": mark, "max_tokens": b"8"}, decode_request(spaced))
+    assert b"".join(parts) == expected
+    assert all(isinstance(part, memoryview) == (len(part) > 4096) for part in parts), "no large value is copied"
 
 
 def test_number_spelling_key_order_and_unknown_members_survive() -> None:
     body = b'{"b": 1e400, "a":1.50,"z":[ {"x" :  "\\u00e9"}],"temperature":9}'
-    assert edited(body, {"temperature": REMOVE, "model": b'"m"'}) == b'{"b":1e400,"a":1.50,"z":[ {"x" :  "\\u00e9"}],"model":"m"}'
+    assert whole(body, {"temperature": REMOVE, "model": b'"m"'}) == b'{"b":1e400,"a":1.50,"z":[ {"x" :  "\\u00e9"}],"model":"m"}'
 
 
 def test_a_dotted_name_edits_inside_a_member() -> None:
     body = b'{"output_config":{"effort":"max","format": 1e3},"thinking":{"type":"enabled"}}'
-    edits = {"output_config.effort": b'"low"', "thinking.type": REMOVE, "tool_choice.type": b'"auto"', "speed.x": REMOVE}
-    assert edited(body, edits) == b'{"output_config":{"effort":"low","format":1e3},"tool_choice":{"type":"auto"}}'
+    edits: dict[str, Edit] = {"output_config.effort": b'"low"', "thinking.type": REMOVE, "tool_choice.type": b'"auto"', "speed.x": REMOVE}
+    assert whole(body, edits) == b'{"output_config":{"effort":"low","format":1e3},"tool_choice":{"type":"auto"}}'
+
+
+def marked(prefix: bytes, mark: bytes) -> bytes | None:
+    parts = with_mark(memoryview(prefix), mark)
+    return None if parts is None else b"".join(parts)
 
 
 def test_a_mark_is_set_behind_the_prefix_without_touching_a_byte_before() -> None:
-    assert with_mark(memoryview(b'"be \\"kind\\""'), SHORT) == (
-        b'[{"type":"text","text":"be \\"kind\\"","cache_control":{"type":"ephemeral"}}]'
-    )
-    assert with_mark(memoryview(b'[ {"type":"text","text":"a"} , {"text" : "b"} ]'), LONG) == (
+    assert marked(b'"be \\"kind\\""', SHORT) == (b'[{"type":"text","text":"be \\"kind\\"","cache_control":{"type":"ephemeral"}}]')
+    assert marked(b'[ {"type":"text","text":"a"} , {"text" : "b"} ]', LONG) == (
         b'[ {"type":"text","text":"a"} , {"text" : "b","cache_control":{"type":"ephemeral","ttl":"1h"}}]'
     )
 
 
 def test_a_marked_or_empty_last_block_gets_no_mark() -> None:
     for prefix in (b'[{"text":"a","cache_control":null}]', b'[{"type":"text","text":""}]', b"[]", b"{}", b"[1]", b'["a"]'):
-        assert with_mark(memoryview(prefix), SHORT) is None
+        assert marked(prefix, SHORT) is None
 
 
 def test_thinking_blocks_go_and_the_others_keep_their_bytes() -> None:

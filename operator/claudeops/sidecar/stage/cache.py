@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
-from claudeops.sidecar.edit import REMOVE
+from claudeops.sidecar.edit import REMOVE, Edit
 from claudeops.sidecar.endpoint import COUNT_TOKENS
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, Member, Raw, decode_blocks, decode_list, decode_members, encode
+from claudeops.wire.transit import Part
 
 BREAKPOINTS_MAX = 4
 MARK = b'"cache_control"'
 QUOTE = ord('"')
-TEXT_BLOCK, MARK_BEGIN, BLOCK_END = b'[{"type":"text","text":', b',"cache_control":', b"}]"
+TEXT_BLOCK = b'[{"type":"text","text":'
 EMPTY = memoryview(b"")
-SHORT = b'{"type":"ephemeral"}'
-LONG = b'{"type":"ephemeral","ttl":"1h"}'
+SHORT = b',"cache_control":{"type":"ephemeral"}}]'
+LONG = b',"cache_control":{"type":"ephemeral","ttl":"1h"}}]'
+"""The end of a list whose last block has a breakpoint."""
 PREFIX_SHARE = 0.5
 """A prefix estimated at less than this share of the model's minimum gets no mark: it would not be cached."""
 
@@ -65,10 +67,10 @@ def mark_prefix(call: Call) -> int:
     return count + 1
 
 
-def with_mark(value: memoryview, mark: bytes) -> bytes | None:
+def with_mark(value: memoryview, end: bytes) -> tuple[Part, ...] | None:
     """The system prompt or tool list with a breakpoint at its end; every byte before stays. None if that cannot be."""
     if _is_text(value):
-        return b"".join((TEXT_BLOCK, value, MARK_BEGIN, mark, BLOCK_END))
+        return (TEXT_BLOCK, value, end)
     prefix = bytes(value)
     inner = prefix.rstrip()[:-1].rstrip()
     if not prefix.startswith(b"[") or not inner.endswith(b"}"):
@@ -79,18 +81,19 @@ def with_mark(value: memoryview, mark: bytes) -> bytes | None:
         return None
     if "cache_control" in last or bytes(last.get("text", b"-")).strip() == b'""':
         return None
-    return b'%b,"cache_control":%b}]' % (inner[:-1], mark)
+    return (value[: len(inner) - 1], end)
 
 
 def strip_marks(call: Call) -> None:
     """Takes every breakpoint out of the request, those inside tool results too."""
     members = decode_members(call.body)
-    edits: dict[str, bytes] = {}
+    edits: dict[str, Edit] = {}
     if "cache_control" in members:
         edits["cache_control"] = REMOVE
     try:
         for name in ("system", "tools", "messages"):
-            raw = call.edits.get(name) or bytes(members.get(name, b""))
+            edit = call.edits.get(name)
+            raw = edit if isinstance(edit, bytes) and edit else bytes(members.get(name, b""))
             if raw.startswith(b"[") and MARK in raw:
                 edits[name] = encode([_unmarked(block) for block in decode_list(raw)])
     except UNREADABLE:
