@@ -9,7 +9,8 @@ from claudeops.sidecar.endpoint import BATCHES, NEW_BATCH
 from claudeops.wire.http1 import RequestHead, header
 
 PATH = b"/v1/messages/batches/"
-API_ORIGIN = b"https://api.anthropic.com"
+API_HOST = b"api.anthropic.com"
+API_ORIGIN = b"https://" + API_HOST
 """What the API itself writes (its reference, "Retrieve a Message Batch"), also where a gateway stands before it."""
 _USUAL_HOST = re.compile(rb"(?:[\w.-]+|\[[\dA-Fa-f:.]+\])(?::\d{1,5})?")
 _OPENING = (b'"results_url":"', b'"results_url": "')
@@ -59,14 +60,19 @@ class ResultsUrl:
 def rewriter_of(request: RequestHead, kind: int, answer_head: bytes, *, upstream: bytes, prefix: bytes) -> ResultsUrl | None:
     """For a 200 with batch objects, to a client that said what it calls us; None for every other. `upstream`, `prefix`: see Target.
 
-    Either scheme will do: behind whatever ends TLS, an upstream may not know what it is reached by.
+    Either scheme will do: behind whatever ends TLS, an upstream may not know what it is reached by. A client that calls us what the
+    upstream is called keeps the URL: with ``http://`` before that name it would go there in plain text.
     """
     if kind not in _KINDS or request.method not in _METHODS or request.path.endswith(b"/results"):
         return None
     host = request.values.get(b"host", b"")
-    if _USUAL_HOST.fullmatch(host) is None or head_coding(answer_head):
+    if _USUAL_HOST.fullmatch(host) is None or _plain(host) in (_plain(upstream), API_HOST) or head_coding(answer_head):
         return None
     if not header(answer_head, answer_head.lower(), b"content-type").startswith(b"application/json"):
         return None
     bases = {scheme + upstream + path for scheme in (b"https://", b"http://") for path in (b"", prefix)}
     return ResultsUrl((API_ORIGIN, *bases), host)
+
+
+def _plain(host: bytes) -> bytes:
+    return host.lower().removesuffix(b":443").removesuffix(b":80").rstrip(b".")

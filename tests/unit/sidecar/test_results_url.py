@@ -84,6 +84,11 @@ def test_the_client_is_led_to_what_it_calls_the_proxy(host: bytes) -> None:
     assert found.feed(url % API_ORIGIN, True) == url % (b"http://" + host)
 
 
+@pytest.mark.parametrize("host", [b"api.anthropic.com", b"API.anthropic.com.:443", b"gateway.example:8080"])
+def test_nobody_is_led_to_the_upstream_in_plain_text(host: bytes) -> None:
+    assert rewriter(host=host) is None
+
+
 @pytest.mark.parametrize("host", [b"", b'a"b', b"a/b", b"user@proxy", b"a b", b"proxy:", b"proxy:123456", b"[::1", b"\xc3\xa9"])
 def test_a_host_that_is_none_is_put_nowhere(host: bytes) -> None:
     assert rewriter(host=host) is None
