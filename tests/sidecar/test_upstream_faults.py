@@ -294,3 +294,23 @@ def test_a_stream_without_its_last_blank_line_is_whole() -> None:
             assert rig.runtime.models[PRIMARY].counters[0].upstream == {200: 1}
 
     run(test)
+
+
+@pytest.mark.parametrize("is_whole", [True, False])
+def test_a_stream_that_names_its_length_breaks_off_like_any_other_and_the_connection_goes_on(is_whole: bool) -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            client, relay = await held_back(api, rig, is_streamed=True)
+            begun, stop = b"event: content_block_start\ndata: {}\n\n", b"event: message_stop\ndata: {}\n\n"
+            length = len(begun) + len(stop)
+            relay.response(200, b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ncontent-length: %d" % length, begun, False)
+            if is_whole:
+                relay.more(stop, True)
+            else:
+                relay.failed("the upstream closed the connection", is_unreachable=False)
+            events = [name for name, _ in (await client.read()).events]
+            assert events == ["content_block_start", "message_stop" if is_whole else "error"]
+            await client.send(json.dumps(ask()).encode())
+            assert (await client.read()).status == 200
+
+    run(test)

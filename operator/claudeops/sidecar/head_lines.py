@@ -29,12 +29,17 @@ def whole_head(call: Call, head: bytes, size_bytes: int) -> bytes:
 
 
 def open_head(call: Call, head: bytes) -> tuple[bytes, bool]:
-    """Head of an answer that goes on, and whether its body must be chunked."""
+    """Head of an answer that goes on, and whether its body must be chunked.
+
+    The length of a stream is not passed on: one that breaks off ends with an event of ours, and so with another length.
+    """
     special = {name.lower() for name in _SPECIAL.findall(head)}
     head = _clean(head)
-    if b"content-length" in special and b"transfer-encoding" not in special:
-        return b"%b%b\r\n" % (head, answer_lines(call)), False
     lines = answer_lines(call)
+    if b"content-length" in special:
+        if EVENT_STREAM not in head and b"transfer-encoding" not in special:
+            return b"%b%b\r\n" % (head, lines), False
+        head = without_length(head)
     if call.head.is_http10:
         return b"%b%b%b\r\n" % (head, lines, b"" if CLOSE_LINE in lines else CLOSE_LINE), False
     return b"%b%btransfer-encoding: chunked\r\n\r\n" % (head, lines), True
