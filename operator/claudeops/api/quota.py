@@ -87,7 +87,8 @@ class QuotaUpstream(Part):
         Rule(
             cel=f"!has(self.proxyUrl) || self.proxyUrl.matches(r'{_PROXY}')",
             message=(
-                "write http://HOST:PORT of an HTTP proxy that takes CONNECT, without path, query, user or password: "
+                "write http://HOST:PORT, not https://, of an HTTP proxy that takes CONNECT (TLS with the API goes through it), "
+                "without path, query, user or password: "
                 "a ConfigMap would show them; write user:password under the key proxy-credentials of each workload's Secret"
             ),
             holds=lambda it: it.proxy_url is None or re.fullmatch(_PROXY, it.proxy_url) is not None,

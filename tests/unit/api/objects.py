@@ -174,7 +174,8 @@ _CREDENTIALS = (
     "and credentials.federation: {ruleId, organizationId, audience}"
 )
 _PROXY = (
-    "write http://HOST:PORT of an HTTP proxy that takes CONNECT, without path, query, user or password: "
+    "write http://HOST:PORT, not https://, of an HTTP proxy that takes CONNECT (TLS with the API goes through it), "
+    "without path, query, user or password: "
     "a ConfigMap would show them; write user:password under the key proxy-credentials of each workload's Secret"
 )
 _ORDER = "min is over max: lower min, or raise max"
