@@ -57,6 +57,8 @@ class Profile:
 
 
 KNOWN_MAX = 512
+NONSENSE_TOKENS = -1.0e15
+"""JSON has integers that no float holds: the API refuses all below this alike."""
 WORDS_MAX = 32
 """Longer words are the client's nonsense: not worth remembering."""
 
@@ -223,7 +225,7 @@ class SamplingPolicy:
                 return None
             value = profile.max_tokens.nearest(profile.max_tokens.default)
         else:
-            value = float(min(asked.max_tokens, self.rules.max_output_tokens))
+            value = float(min(max(asked.max_tokens, NONSENSE_TOKENS), self.rules.max_output_tokens))
             value = self._bounded("max_tokens", value, profile.max_tokens, out)
         value = min(profile.hard_max_tokens.nearest(value), float(self.rules.max_output_tokens))
         if value != asked.max_tokens:

@@ -106,6 +106,14 @@ def test_max_tokens_has_default_bound_and_the_models_maximum() -> None:
     assert free.adjust(asked(max_tokens=None)).edits == {}
 
 
+@pytest.mark.parametrize("name", ["max_tokens", "top_k", "budget_tokens"])
+@pytest.mark.parametrize("value", [10**400, -(10**400)])
+def test_a_number_that_no_float_holds_is_a_number_out_of_bounds(name: str, value: int) -> None:
+    policy = SamplingPolicy(rules("claude-sonnet-4-5"), MATHS)
+    out = policy.adjust(asked(**{"thinking": "enabled", "budget_tokens": 2000, name: value}))
+    assert out.violation is None and (name != "max_tokens" or "max_tokens" in out.edits)
+
+
 def test_effort_is_bounded_defaulted_and_left_out_where_unsupported() -> None:
     profile = Profile(effort_default="medium", effort_allowed=("low", "medium"))
     policy = SamplingPolicy(rules("claude-sonnet-5-5"), profile)
