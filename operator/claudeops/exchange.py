@@ -149,6 +149,7 @@ class Report(Message, frozen=True, kw_only=True):
     """All input tokens, cached or not: the denominator of the hit share."""
     organization_ids: Annotated[list[str], Meta(max_length=8)] = []
     workspace_ids: Annotated[list[str], Meta(max_length=8)] = []
+    """Whom the API said it answered: the last of both lists is who it was last."""
 
 
 # -- controller → sidecar ------------------------------------------------------------------------------------------------------------

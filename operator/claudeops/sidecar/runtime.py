@@ -283,10 +283,13 @@ class Runtime:
         return found
 
     def see_organization(self, organization: str, workspace: str) -> None:
-        """The API answered for this organisation and workspace; the first few are remembered."""
+        """The API answered for this organisation and workspace; the last few are remembered, the newest as the last."""
         for value, seen in ((organization, self.organization_ids), (workspace, self.workspace_ids)):
-            if value and value not in seen and len(seen) < ORGANIZATIONS_MAX:
+            if value and (not seen or next(reversed(seen)) != value):
+                seen.pop(value, None)
                 seen[value] = None
+                if len(seen) > ORGANIZATIONS_MAX:
+                    del seen[next(iter(seen))]
 
     # -- parts
 

@@ -22,7 +22,7 @@ from claudeops.proxyconfig import (
     Upstream,
     WorkloadKey,
 )
-from claudeops.sidecar.runtime import NO_MAX_IN_FLIGHT, Runtime
+from claudeops.sidecar.runtime import NO_MAX_IN_FLIGHT, ORGANIZATIONS_MAX, Runtime
 
 PRIMARY, FALLBACK, GROUP = "claude-sonnet-4-6", "claude-haiku-5-5", "sonnet-4.x"
 CONTROLLER = ControllerAddress(url="https://exchange.invalid", server_name="exchange", ca_bundle="x", audience="a")
@@ -193,3 +193,13 @@ def test_the_pool_has_the_size_of_the_assignment_else_the_configured_one() -> No
     assert target.connections == 7
     assign(target, 4.0)
     assert target.connections == 20
+
+
+def test_the_organization_that_answered_last_is_the_last_one_also_where_a_wrong_key_was_put_right() -> None:
+    target = runtime()
+    for name in ("ours", "theirs", "ours"):
+        target.see_organization(name, f"{name}-space")
+    assert (list(target.organization_ids), list(target.workspace_ids)) == (["theirs", "ours"], ["theirs-space", "ours-space"])
+    for number in range(2 * ORGANIZATIONS_MAX):
+        target.see_organization(f"org-{number}", "")
+    assert len(target.organization_ids) == ORGANIZATIONS_MAX and list(target.organization_ids)[-1] == f"org-{2 * ORGANIZATIONS_MAX - 1}"
