@@ -35,7 +35,8 @@ COLD = {
 FOLDERS = ("policy", "sidecar", "wire")
 # What the types of compiled modules, and with them the code that is made of them, depend on.
 INPUTS = (*FOLDERS, "catalogue", "errors.py", "exchange.py", "proxyconfig.py")
-# Level 2 would spare 3 % of the path's user space, and take the compiler 40 % longer.
+# Level 2 would spare 3 % of the path's user space, and take the compiler 40 % longer; level "s" is 0.5 MiB smaller, and 20 % slower.
+# Nobody links against this: with its names hidden, calls within it take no detour (5 % of the path), and the table is 0.3 MiB smaller.
 BUILD_SCRIPT = """
 import sys
 from mypyc.build import mypycify
@@ -44,6 +45,8 @@ from setuptools import setup
 extensions = mypycify(
     ["--ignore-missing-imports", "--no-warn-unused-configs", *sys.argv[2:]], opt_level="1", debug_level="0", group_name=sys.argv[1]
 )
+for extension in extensions:
+    extension.extra_compile_args.append("-fvisibility=hidden")
 setup(name="compiled", packages=[], ext_modules=extensions, script_args=["-q", "build_ext", "--build-lib", "out"])
 """
 
