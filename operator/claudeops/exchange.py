@@ -24,8 +24,11 @@ Dimension = Literal["requests", "inputTokens", "outputTokens"]
 DIMENSIONS: tuple[Dimension, ...] = ("requests", "inputTokens", "outputTokens")
 BreakerState = Literal["Closed", "Open", "HalfOpen"]
 LeaseState = Literal["Fresh", "Reduced", "Baseline"]
-Amount = Annotated[float, Meta(ge=0)]
-Count = Annotated[int, Meta(ge=0)]
+Amount = Annotated[float, Meta(ge=0, le=1e15)]
+Count = Annotated[int, Meta(ge=0, le=10**15)]
+"""Bounded, so that sums and products of what many proxies say stay numbers: a figure that is none would stop every decision."""
+Bucket = Annotated[list[Count], Meta(min_length=2, max_length=2)]
+"""Index and count of a histogram's bucket."""
 
 
 class Message(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="camel", omit_defaults=True):
@@ -100,7 +103,7 @@ class SloCell(Message, frozen=True, kw_only=True):
     """Requests of one 5-minute cell (``start`` = unix seconds ÷ 300) held against one objective. Absolute values, not deltas."""
 
     indicator: str
-    start: int
+    start: Count
     good: Count
     total: Count
 
@@ -108,9 +111,9 @@ class SloCell(Message, frozen=True, kw_only=True):
 class Sketches(Message, frozen=True, kw_only=True):
     """Mergeable histograms (:mod:`claudeops.policy.sketch`), as their sparse list form."""
 
-    latency: list[list[int]] = []
-    time_to_first_token: list[list[int]] = []
-    queue_wait: list[list[int]] = []
+    latency: list[Bucket] = []
+    time_to_first_token: list[Bucket] = []
+    queue_wait: list[Bucket] = []
 
 
 class Report(Message, frozen=True, kw_only=True):

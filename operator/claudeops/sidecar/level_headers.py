@@ -10,6 +10,8 @@ from claudeops.wire.http1 import header
 READ_EVERY_S = 0.02
 """Of the answers to one group, this many seconds apart at least: the newest reading is all that counts."""
 HIGH_LEVEL = 0.25
+DIGITS_MAX = 12
+"""Of a figure that is worth reading: a larger one would be refused by the controller, and the whole report with it."""
 _NAMES = tuple(
     (f"anthropic-ratelimit-{name}-limit".encode(), f"anthropic-ratelimit-{name}-remaining".encode())
     for name in ("requests", "input-tokens", "output-tokens", "tokens")
@@ -48,4 +50,4 @@ def are_levels_high(call: Call, now: float) -> bool:
 
 
 def _number(value: bytes) -> float | None:
-    return float(value) if value.isdigit() else None
+    return float(value) if value.isdigit() and len(value) <= DIGITS_MAX else None

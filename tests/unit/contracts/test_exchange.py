@@ -156,6 +156,11 @@ def _silent(part: Any, path: str) -> list[str]:
         ({"samples": [FULL_REPORT.samples[0]] * 201}, "samples"),
         ({"organizationIds": ["o"] * 9}, "organizationIds"),
         ({"workload": "shop/support-bot"}, "workload"),
+        ({"groups": {"g": {"wants": {"requests": 1e308}}}}, "wants"),
+        ({"groups": {"g": {"queued": 10**18}}}, "queued"),
+        ({"results": [{"model": "m", "codes": {"529": 10**18}}]}, "codes"),
+        ({"sketches": {"latency": [[1]]}}, "latency"),
+        ({"sketches": {"latency": [[1, 10**18]]}}, "latency"),
     ],
 )
 def test_a_report_that_does_not_fit_is_refused_with_its_path(change: dict[str, Any], field: str) -> None:

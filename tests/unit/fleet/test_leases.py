@@ -19,6 +19,7 @@ from tests.unit.fleet.world import (
     workload,
 )
 
+from claudeops.exchange import Assignment, GroupUse, Rates, decode_assignment, encode_message
 from claudeops.fleet import FleetSettings
 
 OUTPUT_PER_S = 2000.0
@@ -397,3 +398,19 @@ def test_terms_that_did_not_change_push_nobody() -> None:
     world.fleet.take_pushes()
     world.fleet.set_workload(workload(), config(workload()))
     assert world.fleet.take_pushes() == frozenset()
+
+
+def test_the_largest_figures_that_one_proxy_may_report_take_nobody_elses_lease_away() -> None:
+    world = World()
+    world.fleet.set_quota(quota())
+    honest, other = SimulatedProxy("honest", offered_per_s=20.0), SimulatedProxy("other", workload=key("other"))
+    world.add(workload(), honest)
+    world.add(workload("other"), other)
+    world.run(30)
+    most = Rates(requests=1e15, input_tokens=1e15, output_tokens=1e15)
+    use = GroupUse(wants=most, used=most, holds=most, queued=10**15, in_flight=10**15, latency_s=1e15)
+    other.extra = {"interval_s": 1e15, "groups": {GROUP: use}}
+    world.run(30)
+    lease = world.lease(honest)
+    assert lease.requests > 1.0 and decode_assignment(encode_message(honest.assignment or Assignment(epoch=0, version=0)))
+    assert world.fleet.workload_view(key("other"), world.now).observed.in_flight == 10**15
