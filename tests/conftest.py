@@ -3,6 +3,9 @@
 A module is run by one process, in order; all modules that share the cluster, too.
 """
 
+import gc
+from collections.abc import Generator
+
 import pytest
 from hypothesis import HealthCheck, settings
 from xdist.remote import Producer
@@ -11,6 +14,18 @@ from xdist.scheduler import LoadScopeScheduling
 # The same examples each time, however slow the machine is.
 settings.register_profile("repeatable", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("repeatable")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Generator[None, object, object]:
+    """What is imported and collected stays to the end: the garbage collector need not walk through it again and again."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
+
 
 SHARED, OWN = "tests/cluster/", "tests/cluster/test_demo.py"
 """What shares one cluster, and what has one to itself and need not wait."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import date
 from decimal import Decimal
 
@@ -260,10 +258,3 @@ def test_the_catalogue_is_read_once_and_frozen(catalogue: Catalogue) -> None:
         catalogue.models[0].line = "opus"  # type: ignore[misc]
     with pytest.raises(TypeError):
         catalogue.groups["new"] = catalogue.groups["opus-5"]  # type: ignore[index]
-
-
-def test_importing_it_loads_nothing_heavy() -> None:
-    code = "import sys, claudeops.catalogue as c; c.load_catalogue(); print(sorted(sys.modules))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    for heavy in ("yaml", "pydantic", "asyncio", "importlib.resources", "pkg_resources", "kubernetes"):
-        assert f"'{heavy}'" not in loaded

@@ -1,8 +1,6 @@
 """The parts of the local cluster that decide something without a cluster."""
 
 import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,9 +9,9 @@ from tools.localcluster import preflight
 from tools.localcluster.cli import COMMANDS, build_parser, main
 from tools.localcluster.command import run
 from tools.localcluster.errors import LocalClusterError
-from tools.localcluster.forward import find_target, listen
+from tools.localcluster.forward import find_target
 from tools.localcluster.layout import Layout
-from tools.localcluster.process import find_by_command_line, identify
+from tools.localcluster.process import identify
 from tools.localcluster.progress import Progress
 from tools.localcluster.servers import kubernetes_version
 
@@ -23,19 +21,6 @@ def test_a_process_is_not_mistaken_for_a_later_one_with_its_pid() -> None:
     assert me is not None
     assert me.is_alive()
     assert not replace(me, start_ticks=me.start_ticks - 1).is_alive()
-
-
-def test_a_process_is_found_by_whole_words_of_its_command_line() -> None:
-    mark = f"some-mark-{os.getpid()}"
-    with subprocess.Popen([sys.executable, "-c", "input()", mark], stdin=subprocess.PIPE) as process:
-        assert [one.pid for one in find_by_command_line(mark)] == [process.pid]
-        assert find_by_command_line(mark[:-1]) == []
-        process.communicate(b"\n")
-
-
-def test_a_failing_command_is_reported_with_what_it_said() -> None:
-    with pytest.raises(LocalClusterError, match=r"code 3:\nno such luck"):
-        run([sys.executable, "-c", "import sys; print('no such luck', file=sys.stderr); sys.exit(3)"])
 
 
 def test_a_missing_command_is_reported_by_name() -> None:
@@ -71,11 +56,6 @@ def test_missing_packages_are_named_when_they_cannot_be_installed(monkeypatch: p
 def test_a_forwards_target_is_checked_before_anything_is_asked(name: str) -> None:
     with pytest.raises(LocalClusterError, match="neither"):
         find_target(Layout("none"), namespace="default", name=name)
-
-
-def test_a_taken_port_is_replaced_by_a_free_one() -> None:
-    with listen() as first, listen(first.getsockname()[1]) as second:
-        assert second.getsockname()[1] != first.getsockname()[1]
 
 
 def test_the_version_of_kubernetes_is_that_of_the_module() -> None:
