@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from claudeops import __version__
-from claudeops.cli import COMMANDS, main
+from claudeops.cli import main
+from claudeops.cli.command_line import COMMANDS
 
 
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:

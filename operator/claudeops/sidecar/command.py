@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
 import os
-from typing import Final
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Final
 
 from claudeops.errors import InvalidResource
+
+if TYPE_CHECKING:
+    import argparse
 
 FLAGS: Final = {
     "config": ("CLAUDEOPS_CONFIG", "/etc/claudeops/config/proxy.json", "PATH", "configuration document; may appear later"),
@@ -32,29 +35,44 @@ FLAGS: Final = {
 def configure(parser: argparse.ArgumentParser) -> None:
     """Adds the flags."""
     for flag, (variable, default, metavar, text) in FLAGS.items():
-        value = os.environ.get(variable) or default
-        parser.add_argument(f"--{flag}", default=value, metavar=metavar, help=f"{text} (${variable}; default {default or 'none'})")
+        about = f"{text} (${variable}; default {default or 'none'})"
+        parser.add_argument(f"--{flag}", default=_from_environment(flag), metavar=metavar, help=about)
 
 
 def run(args: argparse.Namespace) -> int:
     """Serves until SIGTERM; 0 after a drain. Raises InvalidResource for flags that cannot be used, or an address that cannot be had."""
+    return _serve({flag: getattr(args, flag.replace("-", "_")) for flag in FLAGS})
+
+
+def run_without_flags() -> int:
+    """The same with every setting from the environment, as in a pod."""
+    return _serve({flag: _from_environment(flag) for flag in FLAGS})
+
+
+def _from_environment(flag: str) -> str:
+    variable, default, *_ = FLAGS[flag]
+    return os.environ.get(variable) or default
+
+
+def _serve(values: Mapping[str, str]) -> int:
+    """With the value of each flag."""
     from claudeops.sidecar.lifecycle import Settings, run_sidecar
 
-    if args.log_level not in ("debug", "info", "warning", "error"):
-        raise InvalidResource(f"{args.log_level!r} is no level: debug, info, warning or error", path="--log-level")
+    if values["log-level"] not in ("debug", "info", "warning", "error"):
+        raise InvalidResource(f"{values['log-level']!r} is no level: debug, info, warning or error", path="--log-level")
     return run_sidecar(
         Settings(
-            config_path=args.config,
-            key_path=args.key_file,
-            token_path=args.token_file,
-            instance=args.instance or os.environ.get("HOSTNAME") or "unnamed",
-            listen=parse_address(args.listen, "--listen"),
-            admin=parse_address(args.admin, "--admin"),
-            state=parse_address(args.state, "--state"),
-            grace_s=_parse_seconds(args.grace),
-            log_level=args.log_level,
-            identity_path=args.identity_file,
-            proxy_login_path=args.proxy_login_file,
+            config_path=values["config"],
+            key_path=values["key-file"],
+            token_path=values["token-file"],
+            instance=values["instance"] or os.environ.get("HOSTNAME") or "unnamed",
+            listen=parse_address(values["listen"], "--listen"),
+            admin=parse_address(values["admin"], "--admin"),
+            state=parse_address(values["state"], "--state"),
+            grace_s=_parse_seconds(values["grace"]),
+            log_level=values["log-level"],
+            identity_path=values["identity-file"],
+            proxy_login_path=values["proxy-login-file"],
         )
     )
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from claudeops.cli import build_parser
+from claudeops.cli.command_line import build_parser
 from claudeops.controller.command import split_settings
 from claudeops.errors import InvalidResource
 
