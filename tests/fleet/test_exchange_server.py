@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import ssl
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -118,12 +119,13 @@ async def exchange(
     settings: FleetSettings = PATIENT,
     authenticate: Callable[[str], Awaitable[Identity | Denied]] = by_token,
     is_leader: Callable[[], bool] = lambda: True,
+    wall_clock: Callable[[], float] = time.time,
 ) -> AsyncIterator[Exchange]:
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.load_cert_chain(certificate)
     fleet = Fleet(settings)
     changes: list[WorkloadKey | str] = []
-    server = ExchangeServer(fleet, ExchangeHooks(authenticate, is_leader, changes.append), ssl_context=context)
+    server = ExchangeServer(fleet, ExchangeHooks(authenticate, is_leader, changes.append), ssl_context=context, wall_clock=wall_clock)
     fleet.begin(3, 0.0)
     fleet.set_quota(quota())
     fleet.set_workload(workload(), config(workload()))
@@ -265,6 +267,19 @@ def test_a_fault_in_a_decision_is_logged_and_the_last_decision_stands(certificat
             while "the last decision stands" not in caplog.text:
                 await asyncio.sleep(0.01)
             assert await world.speak(proxy, float(proxy.sequence), is_urgent=True) == decided
+
+    run(body)
+
+
+def test_a_wall_clock_that_jumps_is_followed_as_after_a_machines_sleep(certificate: Path) -> None:
+    unix_s = [1.0e9]
+
+    async def body() -> None:
+        async with exchange(certificate, wall_clock=lambda: unix_s[0]) as world:
+            for unix_s[0] in (1.0e9, 1.0e9 + 7_200.0):
+                await world.speak(SimulatedProxy("pod-0", sequence=int(unix_s[0])), 0.0, is_urgent=True)
+                while abs(world.fleet.wall_offset_s + time.monotonic() - unix_s[0]) > 60.0:
+                    await asyncio.sleep(0.01)
 
     run(body)
 

@@ -45,16 +45,24 @@ class ExchangeHooks:
 class ExchangeServer:
     """Serves ``POST /v1/exchange`` and runs the fleet's ticks while it is started.
 
-    ``ssl_context`` may be changed in place (``load_cert_chain``) to rotate the certificate. ``clock`` is the fleet's monotonic clock.
+    ``ssl_context`` may be changed in place (``load_cert_chain``) to rotate the certificate. ``clock`` is the fleet's monotonic clock;
+    ``wall_clock`` (unix seconds) may jump, and that one stands still while the machine sleeps: the fleet is told of it at every tick.
     """
 
     def __init__(
-        self, fleet: Fleet, hooks: ExchangeHooks, *, ssl_context: ssl.SSLContext, clock: Callable[[], float] = time.monotonic
+        self,
+        fleet: Fleet,
+        hooks: ExchangeHooks,
+        *,
+        ssl_context: ssl.SSLContext,
+        clock: Callable[[], float] = time.monotonic,
+        wall_clock: Callable[[], float] = time.time,
     ) -> None:
         self.fleet = fleet
         self._hooks = hooks
         self._ssl_context = ssl_context
         self._clock = clock
+        self._wall_clock = wall_clock
         self._waiting: dict[str, asyncio.Future[None]] = {}
         self._kick = asyncio.Event()
         self._ticker: asyncio.Task[None] | None = None
@@ -173,6 +181,7 @@ class ExchangeServer:
 
     def _decide(self, now: float) -> None:
         """One tick. A defect in a decision must not end the exchange: the last decision stands, and the log says why."""
+        self.fleet.wall_offset_s = self._wall_clock() - now
         with contain(LOGGER, "the fleet could not decide; the last decision stands"):
             self.fleet.tick(now)
         self._publish()
