@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
+
 IDLE_S = 300.0
 LONGEST_S = 1800.0
 SESSIONS_MAX = 10_000
+NAME_MAX_BYTES = 128
+"""Longer names are remembered by a hash: a client may put anything into ``metadata.user_id``."""
 
 
 class _Entry:
@@ -32,6 +36,7 @@ class StickySessions:
         """The session was served by `model` because the tiers before it could not."""
         if not session:
             return
+        session = _name(session)
         entry = self.entries.pop(session, None)
         if entry is None:
             entry = _Entry(model, now)
@@ -43,6 +48,7 @@ class StickySessions:
 
     def model_of(self, session: bytes, now: float) -> str | None:
         """The model this session should stay on, if any; being asked counts as being seen."""
+        session = _name(session)
         entry = self.entries.get(session)
         if entry is None:
             return None
@@ -54,4 +60,8 @@ class StickySessions:
 
     def forget(self, session: bytes) -> None:
         """The session's fallback cannot serve it any more."""
-        self.entries.pop(session, None)
+        self.entries.pop(_name(session), None)
+
+
+def _name(session: bytes) -> bytes:
+    return session if len(session) <= NAME_MAX_BYTES else blake2b(session, digest_size=16).digest()

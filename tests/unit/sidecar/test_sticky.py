@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from claudeops.sidecar.sticky import IDLE_S, LONGEST_S, SESSIONS_MAX, StickySessions
+from claudeops.sidecar.sticky import IDLE_S, LONGEST_S, NAME_MAX_BYTES, SESSIONS_MAX, StickySessions
 
 
 def test_a_session_stays_until_it_was_idle_for_five_minutes() -> None:
@@ -39,3 +39,13 @@ def test_a_session_whose_fallback_cannot_serve_is_forgotten() -> None:
     sessions.force(b"s", "haiku", 0.0)
     sessions.forget(b"s")
     assert sessions.model_of(b"s", 1.0) is None
+
+
+def test_a_session_with_a_long_name_is_sticky_too_and_takes_no_more_room() -> None:
+    sessions = StickySessions()
+    names = [b"x" * 100_000 + last for last in (b"1", b"2")]
+    sessions.force(names[0], "haiku", 0.0)
+    assert [sessions.model_of(name, 1.0) for name in names] == ["haiku", None]
+    assert all(len(name) <= NAME_MAX_BYTES for name in sessions.entries)
+    sessions.forget(names[0])
+    assert len(sessions) == 0
