@@ -4,6 +4,7 @@ nothing, and a connection is used again only where llhttp agrees that nothing is
 from __future__ import annotations
 
 import asyncio
+import atexit
 
 import httptools
 from tests.fuzz.choices import Choices
@@ -12,6 +13,7 @@ from tests.wire_harness import Answered, answered
 from claudeops.wire.body import chunk
 
 LOOP = asyncio.new_event_loop()
+atexit.register(LOOP.close)
 INTERIM = [
     b"HTTP/1.1 100 Continue\r\n\r\n",
     b"HTTP/1.1 103 Early Hints\r\nlink: x\r\n\r\n",

@@ -5,6 +5,7 @@ cut changes nothing; and nothing is left behind."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import time
 from typing import Any, NamedTuple
@@ -156,7 +157,11 @@ def _framed(choices: Choices, stream: bytes, *, status: int, is_streamed: bool) 
 
 def _run(request: list[bytes], answer: list[bytes], *, is_broken: bool = False) -> Outcome:
     """``is_broken``: the upstream closes behind these pieces."""
-    loop = asyncio.new_event_loop()
+    with contextlib.closing(asyncio.new_event_loop()) as loop:
+        return _walk(loop, request, answer, is_broken=is_broken)
+
+
+def _walk(loop: asyncio.AbstractEventLoop, request: list[bytes], answer: list[bytes], *, is_broken: bool) -> Outcome:
     runtime = Runtime(time.monotonic, wall_clock=time.time)
     pipeline = Pipeline(loop, runtime)
     runtime.apply_config(DOCUMENT, runtime.clock())
@@ -189,7 +194,6 @@ def _run(request: list[bytes], answer: list[bytes], *, is_broken: bool = False) 
     assert runtime.in_flight == 0
     assert all(group.in_flight == 0 and group.limiter.gate.in_flight == 0 for group in runtime.groups.values())
     assert (pool.busy, pool.idle, pool.opening) == (0, [], 0)
-    loop.close()
     return Outcome(sent, *_read(bytes(to_client.written), is_cut=is_cut), is_cut, usage)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import gc
+import subprocess
+import sys
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -50,3 +52,10 @@ def test_nothing_is_left_behind(target: str) -> None:
 
     before = objects_after(range(300))
     assert objects_after(range(300, 900)) - before < 300
+
+
+def test_the_driver_runs_all_targets_and_leaves_nothing_open() -> None:
+    line = [sys.executable, "-W", "always::ResourceWarning", "-m", "tests.fuzz", "--minutes", "0.005"]
+    ended = subprocess.run(line, capture_output=True, text=True, timeout=60, check=False)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert [line.partition(":")[0] for line in ended.stdout.splitlines()] == list(TARGETS)
