@@ -13,10 +13,12 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
+from tools.images.recipe import MALLOC_ENV
+
 ROOT = pathlib.Path(__file__).resolve().parents[1]
 CACHE = pathlib.Path(os.environ.get("XDG_CACHE_HOME") or pathlib.Path.home() / ".cache") / "claudeops" / "bench"
-IMAGE_ENVIRONMENT = {"MALLOC_MMAP_THRESHOLD_": "16777216", "MALLOC_TRIM_THRESHOLD_": "67108864"}
-"""What the sidecar's image sets; every measured process gets it."""
+IMAGE_ENVIRONMENT = MALLOC_ENV
+"""What the sidecar's image sets for any program; every measured process gets it."""
 
 
 class Missing(RuntimeError):

@@ -7,11 +7,12 @@ import json
 import pathlib
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from tools.compile.build import site
+from tools.images.recipe import LEAN_ENV, LOCKS
+from tools.localcluster.pip import virtualenv
 
 from bench.machine import ROOT, build_upstream, free_port, run_once, running, wait_for_port, wait_until
 from claudeops.proxyconfig import (
@@ -120,19 +121,24 @@ def our_proxy(
     is_compiled: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Subject]:
-    """``claudeops sidecar`` as the image runs it, or (not compiled) as the wheel does."""
+    """``claudeops sidecar`` as a pod runs it, with the image's packages and settings: its compiled form, or what the wheel brings."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "proxy.json").write_bytes(encode_config(document))
     (folder / "api-key").write_text(KEY)
     (folder / "token").write_text(instance)
     ports = [free_port() for _ in range(3)]
-    command = [
-        *(sys.executable, "-m", "claudeops", "sidecar", "--instance", instance, "--log-level", "warning"),
-        *("--config", str(folder / "proxy.json"), "--key-file", str(folder / "api-key"), "--token-file", str(folder / "token")),
-        *("--listen", f"127.0.0.1:{ports[0]}", "--admin", f"127.0.0.1:{ports[1]}", "--state", f"127.0.0.1:{ports[2]}"),
-    ]
-    package = {"PYTHONPATH": str(site() if is_compiled else ROOT / "operator"), **(environment or {})}
-    with running(command, cores=cores, log=folder / f"{instance}.log", environment=package) as process:
+    settings = {
+        "CLAUDEOPS_CONFIG": str(folder / "proxy.json"),
+        "CLAUDEOPS_KEY_FILE": str(folder / "api-key"),
+        "CLAUDEOPS_TOKEN_FILE": str(folder / "token"),
+        "CLAUDEOPS_INSTANCE": instance,
+        "CLAUDEOPS_LOG_LEVEL": "warning",
+        **{f"CLAUDEOPS_{name}": f"127.0.0.1:{port}" for name, port in zip(("LISTEN", "ADMIN", "STATE"), ports, strict=True)},
+    }
+    command = [str(virtualenv("sidecar", LOCKS / "sidecar.txt")), "-m", "claudeops", "sidecar"]
+    package = {"PYTHONPATH": str(site() if is_compiled else ROOT / "operator")}
+    environment = {**LEAN_ENV, **package, **settings, **(environment or {})}
+    with running(command, cores=cores, log=folder / f"{instance}.log", environment=environment) as process:
         for port in ports:
             wait_for_port(port, process)
         yield Subject(COMPILED if is_compiled else PURE, process.pid, ports[0], ports[1], ports[2])

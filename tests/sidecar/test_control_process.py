@@ -12,11 +12,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from types import MappingProxyType
 
 import msgspec
 import pytest
 from tests.sidecar.control_rig import MODEL, drive, until
+from tools.images.recipe import LEAN_ENV
 
 from claudeops.proxyconfig import Limits, ModelChoice, ProxyConfig, Queue, Upstream, WorkloadKey, encode_config
 from claudeops.simulator import Simulator
@@ -47,12 +49,21 @@ class Process:
     def start(self, *flags: str) -> None:
         listeners = [f"--{name}=127.0.0.1:{port}" for name, port in (("listen", self.api), ("admin", self.admin), ("state", self.state))]
         files = [f"--config={self.config}", f"--key-file={self.key}", f"--token-file={self.folder / 'token'}", "--instance=uid-1"]
+        self._spawn(*listeners, *files, *flags)
+
+    def start_as_in_a_pod(self) -> None:
+        """Without a flag, in the settings of the image."""
+        listeners = {name: f"127.0.0.1:{port}" for name, port in (("LISTEN", self.api), ("ADMIN", self.admin), ("STATE", self.state))}
+        files = {"CONFIG": self.config, "KEY_FILE": self.key, "TOKEN_FILE": self.folder / "token", "INSTANCE": "uid-1"}
+        self._spawn(environment={**LEAN_ENV, **{f"CLAUDEOPS_{name}": str(value) for name, value in {**listeners, **files}.items()}})
+
+    def _spawn(self, *flags: str, environment: Mapping[str, str] = MappingProxyType({})) -> None:
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "claudeops", "sidecar", *listeners, *files, *flags],
+                [sys.executable, "-m", "claudeops", "sidecar", *flags],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "PYTHONPATH": str(OPERATOR)},
+                env={**os.environ, "PYTHONPATH": str(OPERATOR), **environment},
             )
 
     async def ready(self) -> None:
@@ -167,6 +178,19 @@ async def until_listening(proxy: Process) -> None:
             return
         except OSError:
             await asyncio.sleep(0.02)
+
+
+def test_in_a_pod_it_takes_everything_from_the_environment(proxy: Process) -> None:
+    async def work() -> None:
+        async with quick() as simulator:
+            proxy.write(document(simulator.url))
+            proxy.start_as_in_a_pod()
+            await proxy.ready()
+            assert (await ask(proxy.api))[0] == 200
+            assert b'code="200",' in (await get(proxy.admin, "/metrics"))[2]
+            assert json.loads((await get(proxy.state, "/state"))[2])["config"]["revision"] == 1
+
+    drive(work)
 
 
 def test_without_a_key_requests_are_refused_as_the_credentials_fault_and_the_proxy_is_ready(proxy: Process) -> None:

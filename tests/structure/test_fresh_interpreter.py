@@ -32,3 +32,9 @@ def test_completion_offers_the_commands() -> None:
     }
     done = subprocess.run([sys.executable, "-m", "claudeops", "si"], env=env, capture_output=True, text=True, check=False)
     assert {"sidecar", "simulate"} >= set(done.stdout.replace("\x0b", " ").split()) != set()
+
+
+def test_a_pod_s_proxy_loads_nothing_that_it_does_not_use() -> None:
+    code = "import sys, claudeops.cli, claudeops.sidecar.command, claudeops.sidecar.lifecycle; print(*sys.modules)"
+    loaded = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
+    assert loaded & {"argparse", "prometheus_client", "h2", "http.server", "http.client", "email", "urllib.request", "yaml"} == set()

@@ -28,9 +28,11 @@ PYTHON_ENV = (PATH, "LANG=C.UTF-8", "PYTHONUNBUFFERED=1", "PYTHONDONTWRITEBYTECO
 # Our packages: found before site-packages, whatever the interpreter calls that.
 OUR_PATH = "PYTHONPATH=/opt/claudeops:/opt/packages"
 # glibc's allocator would otherwise move its thresholds up with the first large body and keep the memory.
-MALLOC_ENV = ("MALLOC_MMAP_THRESHOLD_=16777216", "MALLOC_TRIM_THRESHOLD_=67108864")
+MALLOC_ENV = {"MALLOC_MMAP_THRESHOLD_": "16777216", "MALLOC_TRIM_THRESHOLD_": "67108864"}
+# The proxy stands in every pod: without docstrings and assertions, which are for those who change the code, it is 0.8 MiB smaller.
+LEAN_ENV = {"PYTHONOPTIMIZE": "2", **MALLOC_ENV}
 OURS = ImageSettings(("/usr/local/bin/claudeops",), (*PYTHON_ENV, OUR_PATH))
-LEAN = ImageSettings(OURS.entrypoint, (*OURS.env, *MALLOC_ENV))
+LEAN = ImageSettings(OURS.entrypoint, (*OURS.env, *(f"{name}={value}" for name, value in LEAN_ENV.items())))
 SDK_VERSIONS = ("0.125", "2.12")
 RECIPE = digest(*(Path(__file__).with_name(f"{name}.py") for name in ("layer", "recipe", "rootfs")))
 

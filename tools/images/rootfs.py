@@ -18,6 +18,8 @@ FOLDERS = ("tmp", "etc", "usr/local/bin", "lib64", "proc", "sys", "dev", "run", 
 UNUSED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "distutils"}
 UNUSED |= {"site-packages", "dist-packages", "__pycache__"}
 UNUSED_PREFIXES = ("config-", "_test", "_ctypes_test", "_tkinter", "_xx", "xx", "sitecustomize")
+LEVELS = (0, 2)
+"""Of the bytecode: the proxy runs without docstrings and assertions, the others with them."""
 CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 
 
@@ -52,7 +54,9 @@ def copy_libraries(tree: Path, root: Path) -> None:
 def compile_folder(folder: Path) -> None:
     """Compile all sources to bytecode that is valid whatever the files' times, so that a read-only image starts fast."""
     mode = py_compile.PycInvalidationMode.UNCHECKED_HASH
-    compileall.compile_dir(folder, quiet=2, workers=os.cpu_count() or 1, invalidation_mode=mode, stripdir=str(folder))
+    for level in LEVELS:
+        workers = os.cpu_count() or 1
+        compileall.compile_dir(folder, quiet=2, workers=workers, invalidation_mode=mode, stripdir=str(folder), optimize=level)
 
 
 def _copy_python(root: Path) -> None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from tools.images.layer import Layer, digest_of, read_layer, write_layer
 from tools.images.oci import Image, ImageSettings, write_archive
-from tools.images.recipe import LOCKS, unpack_wheel
+from tools.images.recipe import LEAN_ENV, LOCKS, unpack_wheel
+from tools.images.rootfs import LEVELS
 from tools.localcluster.errors import LocalClusterError
 from tools.localcluster.kubectl import unpack
 
@@ -72,7 +73,12 @@ def test_a_wheels_console_script_becomes_a_program(tmp_path: Path) -> None:
     script = tmp_path / "tree/usr/local/bin/thing"
     assert script.stat().st_mode & 0o111
     assert "from thing import main" in script.read_text()
-    assert list((tmp_path / "tree/opt/claudeops/thing/__pycache__").glob("__init__.*.pyc"))
+    bytecode = {path.name.split(".", 2)[2] for path in (tmp_path / "tree/opt/claudeops/thing/__pycache__").glob("__init__.*.pyc")}
+    assert bytecode == {"pyc", "opt-2.pyc"}
+
+
+def test_the_proxy_finds_bytecode_of_the_level_that_its_image_asks_for() -> None:
+    assert int(LEAN_ENV["PYTHONOPTIMIZE"]) in LEVELS
 
 
 def test_a_wheel_without_a_program_is_refused(tmp_path: Path) -> None:
