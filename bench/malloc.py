@@ -5,11 +5,11 @@ The compiled proxy with each set of them, side by side; ratios are to no setting
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import tempfile
 from contextlib import ExitStack
 
+from bench.arguments import comparison_parser
 from bench.compare import Case, judge, print_table, run_rounds
 from bench.load import put_load
 from bench.machine import IMAGE_ENVIRONMENT, resident_mib
@@ -35,10 +35,7 @@ CASES = (
 
 def main() -> None:
     """Measures, prints and records."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a second each and nothing recorded: does everything run?")
-    args = parser.parse_args()
+    args = comparison_parser(__doc__).parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = pathlib.Path(name)

@@ -6,7 +6,6 @@ is better. One worker each, on the same pinned core.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import json
 import pathlib
@@ -17,6 +16,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
 
+from bench.arguments import comparison_parser
 from bench.compare import DIRECT, Case, Sample, judge, print_table, run_rounds
 from bench.envoy import envoy
 from bench.load import put_load, put_streams
@@ -150,10 +150,7 @@ def rows_of(barred: Barred, samples: dict[str, list[Sample]], rounds: int) -> li
 
 def main() -> None:
     """Measures, prints and records."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a second each and nothing recorded: does everything run?")
-    args = parser.parse_args()
+    args = comparison_parser(__doc__).parse_args()
     rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = pathlib.Path(name)

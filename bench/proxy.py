@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
 import pathlib
 import tempfile
 from contextlib import ExitStack
 from typing import Any, NamedTuple
 
+from bench.arguments import comparison_parser
 from bench.compare import DIRECT, Case, Outcome, Sample, added_ratio, judge, print_table, run, run_rounds
 from bench.envoy import envoy, find_envoy
 from bench.load import put_load
@@ -123,9 +123,7 @@ def start_all(stack: ExitStack, folder: pathlib.Path, upstreams: Upstreams) -> l
 
 def main() -> None:
     """Measures, prints and records."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--quick", action="store_true", help="a second each and nothing recorded: does everything run?")
+    parser = comparison_parser(__doc__)
     parser.add_argument("--only", default="", help="cases whose name contains this")
     args = parser.parse_args()
     find_wrk(), find_envoy()

@@ -12,7 +12,6 @@ import time
 from collections.abc import AsyncIterator
 from typing import Any
 
-import msgspec
 import pytest
 from tests.sidecar.rig import Rig, ask, config, proxy, run, simulator, until
 
@@ -56,6 +55,13 @@ class Keyless:
         assert pool is not None
         self.credentials.sweep(pool.send)
 
+    async def log_in(self) -> bytes:
+        """The access token that it gets for a good identity."""
+        self.token_path.write_text(identity())
+        await until(lambda: self.rig.runtime.key is not None)
+        assert self.rig.runtime.key is not None
+        return self.rig.runtime.key
+
     @property
     def state(self) -> Any:
         return self.credentials.describe(self.rig.runtime.clock())
@@ -80,8 +86,15 @@ async def keyless_proxy(document: ProxyConfig, folder: pathlib.Path) -> AsyncIte
             task.cancel()
 
 
-def api(**rule: Any) -> Simulator:
-    return simulator(federation_rules={"fdrl_shop": msgspec.structs.replace(RULE, **rule)})
+def api() -> Simulator:
+    return simulator(federation_rules={"fdrl_shop": RULE})
+
+
+@contextlib.asynccontextmanager
+async def keyless_pair(folder: pathlib.Path) -> AsyncIterator[tuple[Simulator, Keyless]]:
+    """An API, and a proxy that has no key for it."""
+    async with api() as claude, keyless_proxy(keyless(claude.url), folder) as found:
+        yield claude, found
 
 
 def exchanges(of: Simulator) -> list[Any]:
@@ -91,9 +104,8 @@ def exchanges(of: Simulator) -> list[Any]:
 def test_an_identity_token_is_exchanged_and_the_access_token_used(tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture) -> None:
     async def test() -> None:
         caplog.set_level(logging.DEBUG)
-        async with api() as claude, keyless_proxy(keyless(claude.url), tmp_path) as found:
-            found.token_path.write_text(identity())
-            await until(lambda: found.rig.runtime.key is not None)
+        async with keyless_pair(tmp_path) as (claude, found):
+            token = await found.log_in()
             reply = await found.rig.call(ask(), headers={"anthropic-beta": "files-api-2025-04-14", "authorization": "Bearer of-the-client"})
             assert reply.status == 200, reply.body
             (sent,) = [request for request in claude.requests() if request.path == "/v1/messages"]
@@ -102,8 +114,6 @@ def test_an_identity_token_is_exchanged_and_the_access_token_used(tmp_path: path
             assert len(exchanges(claude)) == 1
             assert found.state["source"] == "Federation"
             assert 2500 < found.state["expiresInS"] <= 3600
-            token = found.rig.runtime.key
-            assert token is not None
             for secret in (token.decode(), found.token_path.read_text()):
                 assert secret not in caplog.text
                 assert secret not in json.dumps(found.state)
@@ -126,15 +136,14 @@ def test_without_an_access_token_requests_are_refused_with_the_reason_until_it_h
     token: str | None, words: str, tmp_path: pathlib.Path
 ) -> None:
     async def test() -> None:
-        async with api() as claude, keyless_proxy(keyless(claude.url), tmp_path) as found:
+        async with keyless_pair(tmp_path) as (_, found):
             if token is not None:
                 found.token_path.write_text(token)
             await until(lambda: words in (found.state["error"] or ""))
             reply = await found.rig.call(ask())
             assert (reply.status, reply.reason, reply.headers["x-should-retry"]) == (503, "credentials", "false")
             assert words in reply.json["error"]["message"]
-            found.token_path.write_text(identity())
-            await until(lambda: found.rig.runtime.key is not None)
+            await found.log_in()
             assert (await found.rig.call(ask())).status == 200
             assert found.state["error"] is None
 
@@ -143,10 +152,8 @@ def test_without_an_access_token_requests_are_refused_with_the_reason_until_it_h
 
 def test_a_token_is_replaced_before_its_end_without_a_failed_request(tmp_path: pathlib.Path) -> None:
     async def test() -> None:
-        async with api() as claude, keyless_proxy(keyless(claude.url), tmp_path) as found:
-            found.token_path.write_text(identity())
-            await until(lambda: found.rig.runtime.key is not None)
-            first = found.rig.runtime.key
+        async with keyless_pair(tmp_path) as (claude, found):
+            first = await found.log_in()
             jumped_s = 3400.0  # the proxy's clock alone: the API's own still honours both tokens
             clock = found.rig.runtime.clock
             found.rig.runtime.clock = lambda: clock() + jumped_s
@@ -160,9 +167,8 @@ def test_a_token_is_replaced_before_its_end_without_a_failed_request(tmp_path: p
 
 def test_the_last_good_token_holds_until_its_end_and_no_longer(tmp_path: pathlib.Path) -> None:
     async def test() -> None:
-        async with api() as claude, keyless_proxy(keyless(claude.url), tmp_path) as found:
-            found.token_path.write_text(identity())
-            await until(lambda: found.rig.runtime.key is not None)
+        async with keyless_pair(tmp_path) as (_, found):
+            await found.log_in()
             found.token_path.write_text("broken")
             clock = found.rig.runtime.clock
             found.rig.runtime.clock = lambda: clock() + 3400.0
@@ -179,10 +185,8 @@ def test_the_last_good_token_holds_until_its_end_and_no_longer(tmp_path: pathlib
 
 def test_a_token_that_the_api_no_longer_takes_is_replaced(tmp_path: pathlib.Path) -> None:
     async def test() -> None:
-        async with api() as claude, keyless_proxy(keyless(claude.url), tmp_path) as found:
-            found.token_path.write_text(identity())
-            await until(lambda: found.rig.runtime.key is not None)
-            first = found.rig.runtime.key
+        async with keyless_pair(tmp_path) as (claude, found):
+            first = await found.log_in()
             claude.revoke_tokens()
             reply = await found.rig.call(ask())
             assert (reply.status, reply.reason) == (503, "credentials")
@@ -213,10 +217,9 @@ def test_an_unreachable_token_endpoint_is_a_reason_too_and_heals(tmp_path: pathl
 
 def test_a_change_between_key_and_federation_takes_effect_both_ways(tmp_path: pathlib.Path) -> None:
     async def test() -> None:
-        async with api() as claude, keyless_proxy(keyless(claude.url), tmp_path) as found:
-            found.token_path.write_text(identity())
+        async with keyless_pair(tmp_path) as (claude, found):
             found.key_path.write_text("sk-ant-sim-key\n")
-            await until(lambda: found.rig.runtime.key is not None)
+            await found.log_in()
             client = await found.rig.connect()
 
             async def used() -> set[str]:
