@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from tests.unit.table import every
 
 from claudeops.api.crd import DEFINITIONS, Definition, build_crd, build_schema
 from claudeops.api.generate import main, render
@@ -99,7 +100,7 @@ def test_only_replicas_of_a_workload_has_a_default_in_the_crd() -> None:
     assert [path for path, node in _fields(spec, "") if "default" in node] == [".replicas"]
 
 
-@pytest.mark.parametrize(
+@every(
     ("schema", "complaint"),
     [
         ({"type": "string"}, "without maxLength"),

@@ -8,13 +8,14 @@ from typing import Any
 
 import pytest
 from tests.unit.api.objects import CASES, FULL, SMALLEST, Case, changed
+from tests.unit.table import every
 
 from claudeops.api import parse
 from claudeops.api.crd import DEFINITIONS, build_schema
 from claudeops.errors import InvalidResource
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every("case", CASES)
 def test_a_bad_object_is_refused_with_path_and_what_to_write_instead(case: Case) -> None:
     with pytest.raises(InvalidResource) as refusal:
         parse(case.kind, changed(case.kind, case.bad))
@@ -22,7 +23,7 @@ def test_a_bad_object_is_refused_with_path_and_what_to_write_instead(case: Case)
     assert refusal.value.path == case.path
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@every("case", CASES)
 def test_the_good_neighbour_of_a_bad_object_is_accepted(case: Case) -> None:
     parse(case.kind, changed(case.kind, case.good))
 
@@ -43,7 +44,7 @@ def test_every_case_has_its_own_name() -> None:
     assert len({case.name for case in CASES}) == len(CASES)
 
 
-@pytest.mark.parametrize(
+@every(
     ("changes", "path", "words"),
     [
         ({"spec.limits.weight": 1001}, "spec.limits.weight", "less than or equal to 1000"),

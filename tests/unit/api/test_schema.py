@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, RootModel
+from tests.unit.table import every
 
 from claudeops.api.schema import to_structural
 from claudeops.errors import InvalidResource
@@ -98,7 +99,7 @@ FORMS = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "constraints", "expected"), [row[1:] for row in FORMS], ids=[row[0] for row in FORMS])
+@every(("annotation", "constraints", "expected"), [row[1:] for row in FORMS])
 def test_a_construct_has_its_structural_form(annotation: Any, constraints: dict[str, Any], expected: dict[str, Any]) -> None:
     assert field(annotation, **constraints) == expected
 
@@ -120,7 +121,7 @@ REFUSED = [
 ]
 
 
-@pytest.mark.parametrize(("annotation", "words"), [row[1:] for row in REFUSED], ids=[row[0] for row in REFUSED])
+@every(("annotation", "words"), [row[1:] for row in REFUSED])
 def test_a_construct_without_structural_form_is_refused_with_its_place(annotation: Any, words: str) -> None:
     with pytest.raises(InvalidResource, match=words) as refusal:
         field(annotation)

@@ -6,6 +6,7 @@ from datetime import date
 from decimal import Decimal
 
 import pytest
+from tests.unit.table import every
 
 from claudeops.catalogue import Catalogue, Model, load_catalogue
 
@@ -96,7 +97,7 @@ def test_serves_exactly_the_known_models(catalogue: Catalogue) -> None:
     assert {model.id for model in catalogue.models} == set(MODELS) == set(BEHAVIOUR)
 
 
-@pytest.mark.parametrize("name", MODELS)
+@every("name", MODELS)
 def test_dates_sizes_prices_and_groups_are_exact(catalogue: Catalogue, name: str) -> None:
     released, retires, floor, context, output, prices, cacheable, group = MODELS[name]
     model = of(catalogue, name)
@@ -107,7 +108,7 @@ def test_dates_sizes_prices_and_groups_are_exact(catalogue: Catalogue, name: str
     assert (model.min_cacheable_tokens, model.rate_limit_group) == (cacheable, group)
 
 
-@pytest.mark.parametrize("name", BEHAVIOUR)
+@every("name", BEHAVIOUR)
 def test_what_each_model_accepts(catalogue: Catalogue, name: str) -> None:
     sampling, thinking, levels, tokenizer, forced, prefill, tools = BEHAVIOUR[name]
     model = of(catalogue, name)
@@ -117,7 +118,7 @@ def test_what_each_model_accepts(catalogue: Catalogue, name: str) -> None:
     assert (None if model.tool_prompt_tokens is None else (model.tool_prompt_tokens.auto, model.tool_prompt_tokens.forced)) == tools
 
 
-@pytest.mark.parametrize("model", load_catalogue().models, ids=lambda model: model.id)
+@every("model", load_catalogue().models)
 def test_every_rule_a_model_names_exists(catalogue: Catalogue, model: Model) -> None:
     for version in catalogue.api_versions:
         catalogue.sampling_rule(model.sampling, version)
@@ -128,7 +129,7 @@ def test_every_rule_a_model_names_exists(catalogue: Catalogue, model: Model) -> 
     assert model.rate_limit_group is None or model.rate_limit_group in catalogue.groups
 
 
-@pytest.mark.parametrize("model", load_catalogue().models, ids=lambda model: model.id)
+@every("model", load_catalogue().models)
 def test_batch_costs_half_and_cache_writes_their_multiple(model: Model) -> None:
     p = model.prices
     assert p.batch_input in (None, p.input / 2)

@@ -6,6 +6,7 @@ from decimal import Decimal
 from itertools import product
 
 import pytest
+from tests.unit.table import every
 
 from claudeops.catalogue import Model, load_catalogue
 from claudeops.catalogue.price import STANDARD, Terms, Tokens, cost_of, is_long_prompt, rates_of, usd, web_search_pico
@@ -41,7 +42,7 @@ def of(name: str) -> Model:
     return model
 
 
-@pytest.mark.parametrize(("name", "terms", "tokens", "dollars"), WORKED)
+@every(("name", "terms", "tokens", "dollars"), WORKED)
 def test_worked_examples(name: str, terms: Terms, tokens: tuple[int, ...], dollars: str) -> None:
     rates = rates_of(of(name), RULES, terms)
     assert rates is not None
@@ -63,7 +64,7 @@ def test_what_has_no_published_price_has_none(name: str, terms: Terms) -> None:
     assert rates_of(of(name), RULES, terms) is None
 
 
-@pytest.mark.parametrize("model", CATALOGUE.models, ids=lambda model: model.id)
+@every("model", CATALOGUE.models)
 def test_every_rate_is_a_whole_number_of_picodollars_a_token(model: Model) -> None:
     for flags in product((False, True), repeat=4):
         terms = Terms(*flags)

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from tests.unit.contracts.test_proxyconfig import SMALLEST as CONFIG
 from tests.unit.golden import check_golden
+from tests.unit.table import every
 
 from claudeops.errors import InvalidResource
 from claudeops.exchange import (
@@ -144,7 +145,7 @@ def _silent(part: Any, path: str) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize(
+@every(
     ("change", "field"),
     [
         ({"surprise": 1}, "surprise"),

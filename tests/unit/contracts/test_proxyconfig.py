@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.golden import check_golden
+from tests.unit.table import every
 
 from claudeops.errors import InvalidResource
 from claudeops.proxyconfig import (
@@ -119,7 +120,7 @@ def test_the_full_example_says_every_field() -> None:
     assert silent == {"schema_version"}
 
 
-@pytest.mark.parametrize(
+@every(
     ("change", "path"),
     [
         ({"surprise": 1}, "surprise"),

@@ -6,6 +6,7 @@ import aiohttp
 import pytest
 from kubernetes.aio.client.exceptions import ApiException
 from kubernetes.aio.config.config_exception import ConfigException
+from tests.unit.table import every
 
 from claudeops.controller.kind import DEPLOYMENT, NAMESPACE, POD, QUOTA, WORKLOAD, Kind, Ref
 from claudeops.controller.kube import FOREIGN_ERRORS, map_error
@@ -33,7 +34,7 @@ def test_a_subresource_comes_last_and_names_cannot_leave_their_place() -> None:
     assert "/nodes" not in Ref(POD, "shop", "../../nodes").path()
 
 
-@pytest.mark.parametrize(
+@every(
     ("status", "expected"),
     [
         (400, ClusterError),
@@ -62,7 +63,7 @@ def test_the_map_is_total_over_statuses() -> None:
         assert isinstance(map_error(ApiException(status=status, reason="why"), what="x"), ClusterError), status
 
 
-@pytest.mark.parametrize(
+@every(
     ("error", "expected"),
     [
         (aiohttp.ClientConnectionError("refused"), Unreachable),

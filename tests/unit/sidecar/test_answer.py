@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
+from tests.unit.table import every
 
 from claudeops.sidecar.answer import RULES, Answer, framing_refusal, refusal
 from claudeops.sidecar.failure import Failure, failure_of_answer, failure_of_event
@@ -32,7 +33,7 @@ def parse(raw: bytes) -> tuple[int, dict[str, str], dict[str, object]]:
     return int(lines[0].split(" ")[1]), dict(line.split(": ", 1) for line in lines[1:]), json.loads(body)
 
 
-@pytest.mark.parametrize(("reason", "status", "kind", "is_final", "waits"), TABLE)
+@every(("reason", "status", "kind", "is_final", "waits"), TABLE)
 def test_every_reason_has_its_status_type_and_headers(reason: str, status: int, kind: str, is_final: bool, waits: bool) -> None:
     seen, headers, body = parse(refusal(Answer(reason, "what to do", retry_after_s=7.2), keep_alive=True, request_id="req_1"))
     assert seen == status
@@ -65,7 +66,7 @@ def answer(status: int, extra: str = "", code: str | None = None) -> Failure:
     return failure_of_answer(status, f"HTTP/1.1 {status} X\r\ncontent-type: application/json{extra}".encode(), body)
 
 
-@pytest.mark.parametrize("status", [408, 409, 429, 500, 502, 503, 504, 529])
+@every("status", [408, 409, 429, 500, 502, 503, 504, 529])
 def test_these_answers_are_worth_another_attempt(status: int) -> None:
     assert answer(status).is_retryable
     assert answer(status).is_upstreams

@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from tests.unit.table import every
 
 from claudeops.proxyconfig import Bounds, ModelChoice, ProxyConfig, Sampling, Upstream, WorkloadKey
 from claudeops.sidecar.answer import Answer
@@ -51,7 +52,7 @@ def test_what_the_policy_allows_passes(parts: dict[str, Any], params: dict[str, 
     assert inspect([item(), item("b", **params)], runtime(**parts)) is None
 
 
-@pytest.mark.parametrize(
+@every(
     ("parts", "params", "status", "words"),
     [
         ({}, {"model": FALLBACK}, 403, "may not use model 'claude-haiku-5-5'"),
@@ -86,7 +87,7 @@ def test_what_is_only_warned_of_is_counted() -> None:
     assert found.models[PRIMARY].counters[PRIMARY_TIER].warned == {"max_tokens": 2}
 
 
-@pytest.mark.parametrize(
+@every(
     ("second", "words"),
     [
         (item("a"), "custom_id must be unique"),

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.table import every
 
 from claudeops.sidecar.batch_reader import DEPTH_MAX, BatchReader, NotABatch
 
@@ -46,7 +47,7 @@ def test_a_batch_that_breaks_off_is_none(items: list[Any], step: int) -> None:
         read(body[: len(body) - 1 - step % len(body)], 3)
 
 
-@pytest.mark.parametrize(
+@every(
     "body",
     [
         b'{"requests":[{"a":1}]}{}',

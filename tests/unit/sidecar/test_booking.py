@@ -7,6 +7,7 @@ from decimal import Decimal
 from typing import Any, cast
 
 import pytest
+from tests.unit.table import every
 
 from claudeops.catalogue.price import Tokens, usd
 from claudeops.proxyconfig import ModelChoice, ProxyConfig, Upstream, WorkloadKey
@@ -74,7 +75,7 @@ class Desk:
         return self.runtime.ledger[model or self.asked].unknown
 
 
-@pytest.mark.parametrize(
+@every(
     ("usage", "dollars"),
     [
         (PLAIN, "0.006"),  # 1,000 x $4 + 100 x $20

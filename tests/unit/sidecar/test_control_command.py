@@ -8,6 +8,7 @@ import json
 import logging
 
 import pytest
+from tests.unit.table import every
 
 from claudeops.errors import InvalidResource
 from claudeops.sidecar.admin import AdminServer, Page
@@ -47,7 +48,7 @@ def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) ->
     assert parse_address(text, "--listen") == address
 
 
-@pytest.mark.parametrize("text", ["", "4141", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1", "::1:²"])
+@every("text", ["", "4141", "127.0.0.1", "127.0.0.1:", "127.0.0.1:http", "127.0.0.1:65536", "127.0.0.1:-1", "::1:²"])
 def test_anything_else_is_refused_with_the_flag_named(text: str) -> None:
     with pytest.raises(InvalidResource, match=r"^--admin: "):
         parse_address(text, "--admin")

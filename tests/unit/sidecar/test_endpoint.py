@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import pytest
+from tests.unit.table import every
 
 from claudeops.sidecar.endpoint import BATCHES, COUNT_TOKENS, FILES, MESSAGES, MODELS, NEW_BATCH, NO_SUCH_PATH, PROBE, kind_of
 
 
-@pytest.mark.parametrize(
+@every(
     ("request_line", "kind"),
     [
         ("POST /v1/messages", MESSAGES),
@@ -36,7 +36,7 @@ def test_the_paths_of_the_api_are_known(request_line: str, kind: int) -> None:
     assert kind_of(method, path) == kind
 
 
-@pytest.mark.parametrize(
+@every(
     "request_line",
     [
         "GET /v1/messages",

@@ -8,6 +8,7 @@ from random import Random
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.table import every
 
 from claudeops.errors import UpstreamRejected
 from claudeops.proxyconfig import Federation
@@ -38,7 +39,7 @@ def test_a_token_is_read_whatever_else_the_answer_says() -> None:
     assert (token.access_token, token.expires_in) == ("sk-ant-oat01-x", 600)
 
 
-@pytest.mark.parametrize(
+@every(
     ("status", "body", "words"),
     [
         (401, b'{"error":"invalid_grant","error_description":"no rule"}', "answered 401: invalid_grant: no rule"),

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.table import every
 
 from claudeops.sidecar.fingerprint import fingerprint
 from claudeops.wire.http1 import RequestHead, parse_request_head
@@ -75,7 +76,7 @@ def test_cache_marks_change_nothing(marked: dict[str, Any], plain: dict[str, Any
     assert of(marked) == of(plain)
 
 
-@pytest.mark.parametrize(
+@every(
     ("one", "other"),
     [
         (ask(tools=[{"name": "t", "input_schema": {"properties": MARK}}]), ask(tools=[{"name": "t", "input_schema": {"properties": {}}}])),

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.table import every
 
 from claudeops.catalogue import Model, load_catalogue
 from claudeops.simulator.binding import binding_violation, sign
@@ -27,7 +28,7 @@ def request(**members: Any) -> MessageRequest:
     return decode_message(msgspec.json.encode({"model": "m", "max_tokens": 10, **BASE, **members}))
 
 
-@pytest.mark.parametrize(
+@every(
     ("members", "kind"),
     [
         ({}, None),

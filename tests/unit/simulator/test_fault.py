@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.table import every
 
 from claudeops.errors import InvalidResource
 from claudeops.simulator.fault import Fault, FaultScript, Subject
@@ -24,7 +25,7 @@ def met(*faults: Fault, now_s: float = 0.0, is_stream: bool = False) -> str | No
     return None if found is None else found.kind
 
 
-@pytest.mark.parametrize(
+@every(
     "filters",
     [
         {},
@@ -98,7 +99,7 @@ def test_outside_shares_add_up_by_group_and_meet_no_request() -> None:
     assert made.pick(SUBJECT, 0, is_stream=True) is None
 
 
-@pytest.mark.parametrize(
+@every(
     "document",
     [
         b'{"kind": "explode"}',

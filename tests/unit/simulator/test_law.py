@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
+from tests.unit.table import every
 
 from claudeops.catalogue import load_catalogue
 from claudeops.simulator.legality import violation
@@ -182,8 +183,8 @@ def test_the_table_has_every_model() -> None:
     assert {load_catalogue().model(name) for name in TABLE} == set(load_catalogue().models)
 
 
-@pytest.mark.parametrize("model", TABLE)
-@pytest.mark.parametrize("version", [OLD, NEW])
+@every("model", TABLE)
+@every("version", [OLD, NEW])
 def test_the_law(model: str, version: str) -> None:
     row, known = TABLE[model], load_catalogue().model(model)
     assert known is not None
@@ -203,7 +204,7 @@ def test_fast_mode_in_beta_needs_its_header(model: str) -> None:
         assert verdict(model, NEW, {"speed": speed}, f"other,{FAST_BETA}") is None
 
 
-@pytest.mark.parametrize("model", TABLE)
+@every("model", TABLE)
 def test_contexts_are_as_published(model: str) -> None:
     known = load_catalogue().model(model)
     assert known is not None

@@ -6,6 +6,7 @@ from typing import Any
 
 import msgspec
 import pytest
+from tests.unit.table import every
 
 from claudeops.catalogue import load_catalogue
 from claudeops.simulator.legality import violation
@@ -45,21 +46,21 @@ def cached(*controls: dict[str, str] | None) -> list[dict[str, Any]]:
     return [{"type": "text", "text": "x"} | ({} if control is None else {"cache_control": control}) for control in controls]
 
 
-@pytest.mark.parametrize("model", [model.id for model in load_catalogue().models])
-@pytest.mark.parametrize("version", [OLD, NEW])
+@every("model", [model.id for model in load_catalogue().models])
+@every("version", [OLD, NEW])
 def test_a_plain_request_is_legal_everywhere(model: str, version: str) -> None:
     assert verdict(model, version) is None
 
 
-@pytest.mark.parametrize("model", [model.id for model in load_catalogue().models])
-@pytest.mark.parametrize("value", [0.0, 1.0])
+@every("model", [model.id for model in load_catalogue().models])
+@every("value", [0.0, 1.0])
 def test_the_new_version_refuses_sampling_even_at_the_default(model: str, value: float) -> None:
     assert verdict(model, NEW, temperature=value) == EXTRA
     assert verdict(model, NEW, top_p=0.5) == "top_p: Extra inputs are not permitted"
     assert verdict(model, NEW, top_k=5) == "top_k: Extra inputs are not permitted"
 
 
-@pytest.mark.parametrize(
+@every(
     ("model", "members", "message"),
     [
         ("claude-sonnet-5-5", {"temperature": 0.2}, DEPRECATED),
@@ -86,7 +87,7 @@ def test_sampling_under_the_old_version(model: str, members: dict[str, Any], mes
     assert verdict(model, OLD, **members) == message
 
 
-@pytest.mark.parametrize(
+@every(
     ("model", "members", "message"),
     [
         ("claude-sonnet-5-5", ADAPTIVE, None),
@@ -145,7 +146,7 @@ def test_a_forced_choice_needs_tools_and_no_budgeted_thinking() -> None:
     assert verdict("claude-sonnet-4-5", **forced, **BUDGET) == "Thinking may not be enabled when tool_choice forces tool use."
 
 
-@pytest.mark.parametrize("model", [model for model in load_catalogue().models if model.status != "deprecated"], ids=lambda model: model.id)
+@every("model", [model for model in load_catalogue().models if model.status != "deprecated"])
 def test_prefill_is_for_old_models(model: Any) -> None:
     turns = [USER, {"role": "assistant", "content": "Sure:"}]
     assert verdict(model.id, messages=turns) == (None if model.prefill else PREFILL)
@@ -237,7 +238,7 @@ def test_automatic_caching_must_agree_with_the_last_block(last: dict[str, str] |
     assert (found is None) == is_legal
 
 
-@pytest.mark.parametrize(
+@every(
     ("members", "message"),
     [
         ({"thinking": {"type": "adaptive", "budget_tokens": 5000}}, "thinking.adaptive.budget_tokens: Extra inputs are not permitted"),
@@ -284,7 +285,7 @@ def test_service_options() -> None:
     assert verdict("claude-opus-5-5", service_tier="gold") == "service_tier: Input should be 'auto' or 'standard_only'"
 
 
-@pytest.mark.parametrize(
+@every(
     ("body", "message"),
     [
         ({"model": "m", "messages": []}, "max_tokens: Field required"),

@@ -10,6 +10,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.table import every
 
 from claudeops.catalogue import Model, load_catalogue
 from claudeops.simulator.imagerule import oversized_problem
@@ -57,8 +58,8 @@ def extended(width: int, height: int) -> bytes:
     return webp(b"VP8X", bytes(4) + (width - 1).to_bytes(3, "little") + (height - 1).to_bytes(3, "little"))
 
 
-@pytest.mark.parametrize("make", [png, gif, jpeg, lossless, lossy, extended])
-@pytest.mark.parametrize(("width", "height"), [(1000, 1000), (640, 480), (3, 7000)])
+@every("make", [png, gif, jpeg, lossless, lossy, extended])
+@every(("width", "height"), [(1000, 1000), (640, 480), (3, 7000)])
 def test_every_format_says_its_size(make: Any, width: int, height: int) -> None:
     assert size_in(make(width, height)) == Size(width, height)
 
@@ -127,7 +128,7 @@ def test_images_and_pages_count_in_the_prompt() -> None:
     assert count_tokens(body({"type": "document", "source": {"type": "url", "url": "u"}}), known) == plain + page_tokens(known)
 
 
-@pytest.mark.parametrize(
+@every(
     ("blocks", "name", "message"),
     [
         ([image(b"x", "image/bmp")], HIGH, "messages.0.content.1.image.source.base64.media_type: Input should be"),

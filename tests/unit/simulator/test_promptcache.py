@@ -8,6 +8,7 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.table import every
 
 from claudeops.catalogue import Model, load_catalogue
 from claudeops.simulator.message import CacheControl, MessageRequest, decode_message
@@ -202,7 +203,7 @@ def test_automatic_caching_marks_the_last_block() -> None:
     assert [position.ttl for position in positions(made, model(), "standard")] == [None, "1h"]
 
 
-@pytest.mark.parametrize(
+@every(
     ("members", "unchanged"),
     [
         ({"system": "other"}, [True, False, False]),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 
-import pytest
+from tests.unit.table import every
 
 from claudeops.proxyconfig import WorkloadKey
 from claudeops.standalone.inventory import Inventory, take_inventory
@@ -67,7 +67,7 @@ def test_keyless_credentials_use_the_key_for_all() -> None:
     assert "federation needs a token that only a cluster issues" in complaints(plan(QUOTA, federated, rules=PlanRules()))[0]
 
 
-@pytest.mark.parametrize(
+@every(
     ("text", "complaint"),
     [
         (WORKLOAD + "  modell: {}\n", "f.yaml:9: ClaudeWorkload bot: spec.modell: no such field"),

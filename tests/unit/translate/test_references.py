@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.unit.api.objects import SMALLEST, changed
+from tests.unit.table import every
 
 from claudeops.api import ClaudeQuota, ClaudeWorkload, LabelSelector, parse_profile, parse_quota, parse_workload
 from claudeops.translate import Finding, References, check_quota, check_references
@@ -73,7 +74,7 @@ def test_a_selector_holds_for_the_quota_named_default_too() -> None:
     assert not is_quota_allowed(quota({"spec.allowedNamespaces": {"matchLabels": {"claude": "yes"}}}), {})
 
 
-@pytest.mark.parametrize(
+@every(
     ("fields", "labels", "is_selected"),
     [
         ({}, {}, True),

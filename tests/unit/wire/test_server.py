@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tests.hostile_http import CHUNKED, HOSTILE, POST
+from tests.unit.table import every
 from tests.wire_harness import Seen, Wire, serve
 
 from claudeops.sidecar.answer import framing_refusal
@@ -43,7 +44,7 @@ def test_pipelined_requests_that_come_byte_by_byte_are_the_same() -> None:
     assert [body for *_, body in seen.requests] == BODIES
 
 
-@pytest.mark.parametrize("name", [name for name, (sent, _) in HOSTILE.items() if len(sent) < 600])
+@every("name", [name for name, (sent, _) in HOSTILE.items() if len(sent) < 600])
 def test_a_hostile_request_is_refused_however_it_is_cut(name: str) -> None:
     sent, status = HOSTILE[name]
     for pieces in ([sent], [sent[at : at + 1] for at in range(len(sent))], [sent[at : at + 7] for at in range(0, len(sent), 7)]):

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Iterator
 
 import pytest
+from tests.unit.table import every
 from tests.wire_harness import Answered, answered
 
 from claudeops.wire import transit as transit_module
@@ -58,15 +59,15 @@ def cut(stream: bytes, how: str) -> list[bytes]:
     return [stream[:at], stream[at:]]
 
 
-@pytest.mark.parametrize("how", PIECES)
-@pytest.mark.parametrize("name", CASES)
+@every("how", PIECES)
+@every("name", CASES)
 def test_an_answer_is_the_same_however_it_is_cut(name: str, how: str, loop: asyncio.AbstractEventLoop) -> None:
     sent, expected = CASES[name]
     assert answered(cut(sent, how), loop) == expected
 
 
-@pytest.mark.parametrize("how", PIECES)
-@pytest.mark.parametrize(
+@every("how", PIECES)
+@every(
     "sent",
     [
         b"nonsense that is no answer\r\n\r\n",
@@ -87,8 +88,8 @@ def test_nonsense_is_a_failure_before_anything_is_told(sent: bytes, how: str, lo
     assert answered(cut(sent, how), loop) == Answered(0, b"", b"", "failed", False)
 
 
-@pytest.mark.parametrize("extra", [b"x", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"\x00", LENGTH])
-@pytest.mark.parametrize("is_together", [False, True])
+@every("extra", [b"x", b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n", b"\x00", LENGTH])
+@every("is_together", [False, True])
 def test_what_comes_behind_an_answer_is_nobodys_and_ends_the_connection(
     extra: bytes, is_together: bool, loop: asyncio.AbstractEventLoop
 ) -> None:
