@@ -20,6 +20,9 @@ from claudeops.simulator.server import Simulator
 from claudeops.simulator.spend import CONTRACT, ORGANIZATION, USAGE_TIER, WORKSPACE_PREFIX
 from claudeops.simulator.transcript import Library
 
+PORT_MAX = 65_535
+_ABOVE_ZERO = ("burst_s", "output_median", "tokens_per_event", "speed", "tokens_per_s")
+_FROM_ZERO = ("output_sigma", "ttft_s", "ramp_growth", "port")
 NO_TIER = "none"
 
 
@@ -96,9 +99,7 @@ def run(args: argparse.Namespace) -> int:
 
 def config_of(args: argparse.Namespace) -> SimulatorConfig:
     """The configuration that the arguments say; raises InvalidResource."""
-    for name, smallest in (("burst_s", 0), ("output_median", 0), ("tokens_per_event", 0), ("speed", 0)):
-        if getattr(args, name) <= smallest:
-            raise InvalidResource(f"must be more than {smallest}", path="--" + name.replace("_", "-"))
+    _check_figures(args)
     return SimulatorConfig(
         host=args.host,
         port=args.port,
@@ -125,6 +126,18 @@ def config_of(args: argparse.Namespace) -> SimulatorConfig:
         tls_certificate=args.tls_cert,
         tls_key=args.tls_key,
     )
+
+
+def _check_figures(args: argparse.Namespace) -> None:
+    given = {name: value for name, value in vars(args).items() if isinstance(value, int | float)}
+    for name in _ABOVE_ZERO:
+        if name in given and not given[name] > 0:
+            raise InvalidResource("must be more than 0", path="--" + name.replace("_", "-"))
+    for name in _FROM_ZERO:
+        if name in given and not given[name] >= 0:
+            raise InvalidResource("must be at least 0", path="--" + name.replace("_", "-"))
+    if args.port > PORT_MAX:
+        raise InvalidResource(f"must be at most {PORT_MAX}", path="--port")
 
 
 def _parse_limit(text: str) -> tuple[str, RateLimits]:

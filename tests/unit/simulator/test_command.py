@@ -75,6 +75,10 @@ def test_every_flag_arrives() -> None:
         (("--key", "sk-a="), "--key"),
         (("--speed", "0"), "--speed"),
         (("--burst-s", "-1"), "--burst-s"),
+        (("--tokens-per-s", "0"), "--tokens-per-s"),
+        (("--ttft-s", "nan"), "--ttft-s"),
+        (("--port", "65536"), "--port"),
+        (("--port", "-1"), "--port"),
         (("--faults", "/nowhere/faults.json"), "--faults"),
     ],
 )
