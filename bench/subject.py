@@ -7,6 +7,7 @@ import json
 import pathlib
 import signal
 import subprocess
+import time
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
@@ -36,13 +37,14 @@ HEADERS = {"content-type": "application/json", "anthropic-version": "2023-06-01"
 
 
 class Subject(NamedTuple):
-    """One running proxy; ``pid`` 0: no proxy at all."""
+    """One running proxy; ``pid`` 0: no proxy at all. ``started_at``: of its process, by the monotonic clock."""
 
     name: str
     pid: int
     port: int
     admin_port: int = 0
     state_port: int = 0
+    started_at: float = 0.0
     headers: Mapping[str, str] = HEADERS
 
 
@@ -138,7 +140,9 @@ def our_proxy(
     command = [str(virtualenv("sidecar", LOCKS / "sidecar.txt")), "-m", "claudeops", "sidecar"]
     package = {"PYTHONPATH": str(site() if is_compiled else ROOT / "operator")}
     environment = {**LEAN_ENV, **package, **settings, **(environment or {})}
+    started_at = time.monotonic()
     with running(command, cores=cores, log=folder / f"{instance}.log", environment=environment) as process:
         for port in ports:
             wait_for_port(port, process)
-        yield Subject(COMPILED if is_compiled else PURE, process.pid, ports[0], ports[1], ports[2])
+        name = COMPILED if is_compiled else PURE
+        yield Subject(name, process.pid, ports[0], ports[1], ports[2], started_at=started_at)
