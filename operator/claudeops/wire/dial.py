@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from claudeops.errors import UpstreamUnavailable
 from claudeops.wire.resolver import Resolver, SocketAddress
+from claudeops.wire.secure import open_secure
 from claudeops.wire.tls import ClientContext
 from claudeops.wire.tunnel import open_tunnel
 
@@ -76,8 +77,11 @@ class Dialer:
             cleanup.callback(sock.close)
             if address.proxy is not None:
                 await open_tunnel(self.loop, sock, address.host, address.port, login=self.proxy_login())
-            name = None if address.tls is None else address.host
-            connection = await self.loop.create_connection(protocol, sock=sock, ssl=address.tls, server_hostname=name)
+            connection: tuple[Any, Any]
+            if address.tls is None:
+                connection = await self.loop.create_connection(protocol, sock=sock)
+            else:
+                connection = await open_secure(self.loop, protocol, sock, context=address.tls, host=address.host)
             cleanup.pop_all()
         return connection
 

@@ -10,7 +10,7 @@ from claudeops.errors import InvalidResource
 
 class ClientContext(ssl.SSLContext):
     """A client's context for one host. A new connection offers the session that was remembered last, which spares both sides the
-    certificates; asyncio and uvloop have no parameter for it, but make every connection by ``wrap_bio``."""
+    certificates; every connection is made by ``wrap_bio``."""
 
     session: ssl.SSLSession | None = None
 
@@ -34,6 +34,7 @@ def client_context(ca_bundle: str, *protocols: str) -> ClientContext:
     """
     context = ClientContext(ssl.PROTOCOL_TLS_CLIENT)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION  # so a write never has to wait for a read
     try:
         if ca_bundle:
             context.load_verify_locations(cadata=ca_bundle)
