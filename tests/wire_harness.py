@@ -26,6 +26,19 @@ class Wire:
         self.is_closing = False
         self.is_ended = False
         self.is_paused = False
+        self.protocol: Any = None
+        """Who reads in place of the connection, into a buffer of its own."""
+
+    def set_protocol(self, protocol: Any) -> None:
+        self.protocol = protocol
+
+    def read(self, connection: Any, data: bytes) -> None:
+        """What uvloop does with a read."""
+        if self.protocol is None:
+            connection.data_received(data)
+        else:
+            self.protocol.get_buffer(65_536)[: len(data)] = data
+            self.protocol.buffer_updated(len(data))
 
     def write(self, data: bytes) -> None:
         assert not self.is_ended, "written behind the end"
@@ -136,7 +149,7 @@ def serve(
         if wire.is_closing:
             break
         assert not wire.is_paused, "nobody would ever read again"
-        connection.data_received(piece)
+        wire.read(connection, piece)
         if waiting and len(waiting) > 1:
             raise AssertionError("two requests at a time")
     _until_read(wire, connection, waiting, answer, is_over=True)

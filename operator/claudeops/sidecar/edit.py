@@ -62,12 +62,14 @@ def _without_replaced(body: bytes, edits: dict[str, Edit], asked: RequestJson) -
 
 
 def _without(body: bytes, value: memoryview) -> bytes:
-    """The body with 0 for a value that is more than half of it: no JSON value that large stands there twice, or overlaps itself."""
-    start, at = bytes(value[:BEGINNING_BYTES]), -1
-    while (at := body.find(start, at + 1)) >= 0:
-        if body.startswith(value, at):
-            return b"%b0%b" % (body[:at], body[at + len(value) :])
-    return body
+    """The body with 0 for a value in it that is more than half of it: no JSON value that large stands there twice, or overlaps itself.
+    Where only one place begins as it does and has room for it, that is the place."""
+    start = bytes(value[:BEGINNING_BYTES])
+    end = len(body) - len(value) + len(start)
+    at = body.find(start, 0, end)
+    while (later := body.find(start, at + 1, end)) >= 0 and not body.startswith(value, at):
+        at = later
+    return b"%b0%b" % (body[:at], body[at + len(value) :])
 
 
 def _edit_inside(members: dict[str, Raw], name: str, value: bytes) -> None:

@@ -23,6 +23,7 @@ from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
 from claudeops.wire.half_close import abort_if_reset, probe
 from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, read_request_head
 from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
+from claudeops.wire.large import LARGE_BYTES, expect_large, new_scratch
 from claudeops.wire.problem import BadRequest
 from claudeops.wire.transit import Recipient, Transit
 
@@ -43,7 +44,7 @@ class ServerContext:
     ``dropped`` matches the names of headers that are read but not forwarded.
     """
 
-    __slots__ = ("connections", "dropped", "handle", "handle_head", "is_draining", "max_body_bytes", "memo", "refuse", "tick")
+    __slots__ = ("connections", "dropped", "handle", "handle_head", "is_draining", "max_body_bytes", "memo", "refuse", "scratch", "tick")
 
     def __init__(
         self,
@@ -60,6 +61,7 @@ class ServerContext:
         self.dropped = dropped
         self.max_body_bytes = max_body_bytes
         self.memo: dict[bytes, RequestHead] = {}
+        self.scratch = new_scratch()
         self.connections: set[ServerConnection] = set()
         self.is_draining = False
         self.tick = 0
@@ -113,11 +115,9 @@ class ServerConnection(Recipient):
         self.intake: Intake | None = None
         self.held = b""
         self.since = 0
-        self.has_answered = False
-        """Bytes of the answer to the request under way have been written."""
+        self.has_answered = False  # bytes of the answer to the request under way have been written
         self.is_closed = False
-        self.is_eof = False
-        """The client sends no more, and waits for its answers."""
+        self.is_eof = False  # the client sends no more, and waits for its answers
         self.is_lingering = False
         self.is_reading_paused = False
         self.is_walking = False
@@ -188,6 +188,8 @@ class ServerConnection(Recipient):
             if head is not None:
                 self.head = head
                 if len(data) == end + 4 + key[1] <= self.context.max_body_bytes:
+                    if len(data) > LARGE_BYTES:
+                        expect_large(self)
                     self.context.handle(head, data[end + 4 :], self)  # whole and alone in one read, as nearly always
                 else:
                     self._expect(key[1], data[end + 4 :])
