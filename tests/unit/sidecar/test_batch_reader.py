@@ -8,16 +8,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.unit.json_values import values
 from tests.unit.table import every
 
 from claudeops.sidecar.batch_reader import DEPTH_MAX, BatchReader, NotABatch
 
 TEXT = st.text(alphabet='ab"\\{}[],: é\n', max_size=8)
-VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | TEXT,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
-    max_leaves=6,
-)
+VALUES = values(st.none() | st.booleans() | st.integers() | TEXT, TEXT)
 ITEMS = st.lists(st.dictionaries(TEXT, VALUES, max_size=3), max_size=4)
 OTHERS = st.dictionaries(TEXT, VALUES, max_size=2)
 
@@ -74,7 +71,7 @@ def test_a_batch_that_breaks_off_is_none(items: list[Any], step: int) -> None:
     ],
 )
 def test_what_is_not_exactly_a_batch_is_refused(body: bytes) -> None:
-    for step in (1, 7, 100_000):
+    for step in (1, 7, 100_000) if len(body) < 1_000 else (997, 100_000):
         with pytest.raises(NotABatch):
             read(body, step)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client import exposition as plain
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -95,6 +95,7 @@ def histograms(draw: st.DrawFn) -> Histogram:
     return histogram
 
 
+@settings(max_examples=50)
 @given(data=st.data(), kind=st.sampled_from([COUNTER, GAUGE, HISTOGRAM]), is_open=st.booleans())
 def test_every_family_is_written_as_the_reference_writes_it(data: st.DataObject, kind: str, is_open: bool) -> None:
     name = "claudeops_x_total" if kind == COUNTER else "claudeops_x"
