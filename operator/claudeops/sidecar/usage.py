@@ -26,6 +26,7 @@ from claudeops.sidecar.wireformat import (
 
 BILLED_REFUSALS = frozenset(("bio", "frontier_llm", "reasoning_extraction"))
 """Categories of refusals that are billed though they come before any output (anthropic-api.md section 8)."""
+_MESSAGE = b"event: message_"
 _HARMLESS = (b"event: message_start", b"event: ping", b":")
 """A comment is no event."""
 
@@ -303,21 +304,27 @@ class EventReader:
     def _scan(self, data: bytes) -> None:
         if not self.has_content and data.find(b"event: content_block_") >= 0:
             self.has_content = self.has_begun = True
-        if data.rfind(b"event: message_") >= 0:  # searching backwards is twice as fast, and nearly always finds nothing
-            self._scan_messages(data)
+        at = data.rfind(_MESSAGE)  # searching backwards takes a third of the time
+        if at >= 0:
+            self._scan_messages(data, at)
         if data.startswith(b"event: error") or data.rfind(b"\nevent: error") >= 0:
             self._read_error(data)
         elif not self.has_begun:
             self.has_begun = any(event and not event.startswith(_HARMLESS) for event in data.split(b"\n\n"))
 
-    def _scan_messages(self, data: bytes) -> None:
-        at = data.find(b"event: message_")
+    def _scan_messages(self, data: bytes, at: int) -> None:
+        """``at`` is where the last of them may begin."""
+        found = []
         while at >= 0:
-            stop = data.find(b"\n\n", at)
-            stop = len(data) if stop < 0 else stop
             if at == 0 or data[at - 1] == 10:
+                found.append(at)
+            at = data.rfind(_MESSAGE, 0, at)
+        stop = 0
+        for at in reversed(found):
+            if at >= stop:
+                stop = data.find(b"\n\n", at)
+                stop = len(data) if stop < 0 else stop
                 self._read_message(data[at:stop])
-            at = data.find(b"event: message_", stop)
 
     def _read_message(self, event: bytes) -> None:
         if event.startswith(b"event: message_stop"):
