@@ -10,7 +10,7 @@ import tempfile
 from contextlib import ExitStack
 
 from bench.arguments import comparison_parser
-from bench.compare import Case, judge, print_table, run_rounds
+from bench.compare import Case, judge, print_table, run_rounds, wait_idle
 from bench.load import put_load
 from bench.machine import IMAGE_ENVIRONMENT, resident_mib
 from bench.result import Row, record
@@ -33,34 +33,52 @@ CASES = (
 )
 
 
+def start_all(stack: ExitStack, folder: pathlib.Path) -> list[Subject]:
+    """The compiled proxy with each set of settings; ready, and not asked for anything yet."""
+    upstreams = stack.enter_context(upstream(folder / "upstream"))
+    document = config_document(upstreams.url)
+    subjects = []
+    for number, (label, settings) in enumerate(SETTINGS.items()):
+        start = our_proxy(folder / str(number), document, cores=PROXY_CORE, is_compiled=True, environment=settings)
+        subjects.append(stack.enter_context(start)._replace(name=label))
+        wait_idle(subjects[-1])
+    return subjects
+
+
+def compare_cpu(folder: pathlib.Path, subjects: list[Subject], case: Case, rounds: int) -> list[Row]:
+    """What a request (or event) of one kind costs under each of them."""
+    outcomes = judge(run_rounds(folder, subjects, case, rounds), NONE)
+    print_table(case, outcomes)
+    rows = []
+    for label, seen in outcomes.items():
+        if label != NONE:
+            measured = f"{seen.cpu_ratio:.2f} × ({seen.cpu_range[0]:.2f}–{seen.cpu_range[1]:.2f})"
+            rows.append(Row(f"malloc: {label}; {case.name}", "reported", measured, seen.cpu_us, "µs of CPU", seen.cpu_ratio, rounds))
+    return rows
+
+
+def weigh(subjects: list[Subject], when: str) -> list[Row]:
+    """Resident memory under each of them."""
+    rows = []
+    for subject in subjects:
+        memory_mib = resident_mib(subject.pid)
+        rows.append(Row(f"malloc: {subject.name}; memory {when}", "reported", f"{memory_mib:.1f} MiB", memory_mib, "MiB"))
+        print(f"    {subject.name:33} {memory_mib:6.1f} MiB {when}", flush=True)
+    return rows
+
+
 def main() -> None:
     """Measures, prints and records."""
     args = comparison_parser(__doc__).parse_args()
-    rows: list[Row] = []
     with tempfile.TemporaryDirectory() as name, ExitStack() as stack:
         folder = pathlib.Path(name)
-        upstreams = stack.enter_context(upstream(folder / "upstream"))
-        document = config_document(upstreams.url)
-        subjects: list[Subject] = []
-        for number, (label, settings) in enumerate(SETTINGS.items()):
-            start = our_proxy(folder / str(number), document, cores=PROXY_CORE, is_compiled=True, environment=settings)
-            subjects.append(stack.enter_context(start)._replace(name=label))
+        subjects = start_all(stack, folder)
+        rows = weigh(subjects, "idle")
         for subject in subjects:
             put_load(folder, subject, CASES[0].body, seconds=1)
         for case in CASES:
-            case = case._replace(seconds=1) if args.quick else case
-            outcomes = judge(run_rounds(folder, subjects, case, args.rounds), NONE)
-            print_table(case, outcomes)
-            for label, seen in outcomes.items():
-                if label != NONE:
-                    measured = f"{seen.cpu_ratio:.2f} × ({seen.cpu_range[0]:.2f}–{seen.cpu_range[1]:.2f})"
-                    rows.append(
-                        Row(f"malloc: {label}; {case.name}", "reported", measured, seen.cpu_us, "µs of CPU", seen.cpu_ratio, args.rounds)
-                    )
-        for subject in subjects:
-            memory = resident_mib(subject.pid)
-            rows.append(Row(f"malloc: {subject.name}; memory after all of it", "reported", f"{memory:.1f} MiB", memory, "MiB"))
-            print(f"  {subject.name}: {memory:.1f} MiB after all of it", flush=True)
+            rows += compare_cpu(folder, subjects, case._replace(seconds=1) if args.quick else case, args.rounds)
+            rows += weigh(subjects, f"after {case.name}")
     if not args.quick:
         record("malloc", rows, {})
 
