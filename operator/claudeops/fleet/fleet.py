@@ -11,6 +11,7 @@ from claudeops.exchange import Assignment, Report
 from claudeops.fleet import decision_log
 from claudeops.fleet.assign import compose, has_moved
 from claudeops.fleet.flips import FlipBoard
+from claudeops.fleet.known_groups import KnownGroups
 from claudeops.fleet.proxy import Proxy
 from claudeops.fleet.quota import Quota
 from claudeops.fleet.settings import FleetSettings
@@ -44,6 +45,7 @@ class Fleet:
         self._workloads: dict[WorkloadKey, Workload] = {}
         self._proxies: dict[str, Proxy] = {}
         self._board = FlipBoard(self.settings)
+        self._groups = KnownGroups()
         self._learning_from = NEVER
         self._is_learning = False
         self._ticked_at = NEVER
@@ -112,6 +114,7 @@ class Fleet:
 
     def accept(self, report: Report, now: float) -> bool:
         """Takes one report in. False if it was ignored (an older or repeated one, or too many instances)."""
+        report = self._groups.keep(report)
         proxy = self._admit(report, now)
         if proxy is None:
             return False

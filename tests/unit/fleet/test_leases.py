@@ -21,6 +21,7 @@ from tests.unit.fleet.world import (
 
 from claudeops.exchange import Assignment, GroupUse, Rates, decode_assignment, encode_message
 from claudeops.fleet import FleetSettings
+from claudeops.fleet.known_groups import STRANGE_MAX
 
 OUTPUT_PER_S = 2000.0
 
@@ -414,3 +415,18 @@ def test_the_largest_figures_that_one_proxy_may_report_take_nobody_elses_lease_a
     lease = world.lease(honest)
     assert lease.requests > 1.0 and decode_assignment(encode_message(honest.assignment or Assignment(epoch=0, version=0)))
     assert world.fleet.workload_view(key("other"), world.now).observed.in_flight == 10**15
+
+
+def test_a_pod_that_makes_up_group_after_group_is_heard_of_the_first_few_and_of_those_that_there_are() -> None:
+    world = fleet_of(20.0)
+    world.run(20)
+    proxy = world.proxies[0]
+    for number in range(3):
+        names = [f"made-up-{number}-{index}" for index in range(60)]
+        made_up = [sample for name in names for sample in samples(1.0, group=name)]
+        use = proxy.report(world.now).groups[GROUP]
+        proxy.speak(world.fleet, world.now, groups=dict.fromkeys(names, use) | {GROUP: use}, samples=made_up)
+        world.tick()
+    groups = {view.group for view in world.fleet.quota_view("prod", world.now).groups}
+    assert GROUP in groups and len(groups) <= STRANGE_MAX + 2
+    assert world.lease(proxy).requests > 0.0
