@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
@@ -13,18 +14,19 @@ Script = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 class RawUpstream:
     """Listening; ``connections`` counts those that were opened, ``open`` those that are."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, scheme: str = "http") -> None:
         self.port = port
+        self.scheme = scheme
         self.connections = 0
         self.open = 0
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
+        return f"{self.scheme}://127.0.0.1:{self.port}"
 
 
 @contextlib.asynccontextmanager
-async def raw_upstream(script: Script) -> AsyncIterator[RawUpstream]:
+async def raw_upstream(script: Script, *, tls: ssl.SSLContext | None = None) -> AsyncIterator[RawUpstream]:
     """Runs the script on every connection."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -37,8 +39,8 @@ async def raw_upstream(script: Script) -> AsyncIterator[RawUpstream]:
             upstream.open -= 1
             writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=65_536)
-    upstream = RawUpstream(server.sockets[0].getsockname()[1])
+    server = await asyncio.start_server(serve, "127.0.0.1", 0, limit=65_536, ssl=tls)
+    upstream = RawUpstream(server.sockets[0].getsockname()[1], "http" if tls is None else "https")
     try:
         yield upstream
     finally:

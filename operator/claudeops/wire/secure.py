@@ -14,6 +14,7 @@ from ssl import MemoryBIO, SSLError, SSLWantReadError
 from typing import Any, Final
 
 from claudeops.wire.tls import ClientContext
+from claudeops.wire.transit import Part
 
 RECORD_BYTES: Final = 16_384
 """The most that a record holds (RFC 8446 section 5.1): whoever asks for so much gets all of the next one."""
@@ -95,10 +96,10 @@ class SecureTransport:
 
     # -- from the protocol above
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Part) -> None:
         self.writelines((data,))
 
-    def writelines(self, parts: Sequence[bytes]) -> None:
+    def writelines(self, parts: Sequence[Part]) -> None:
         if self.is_closed:
             return
         if len(parts) > 1 and sum(map(len, parts)) <= RECORD_BYTES:
@@ -181,7 +182,7 @@ class SecureTransport:
             self.error = error
         return False
 
-    def _encrypt(self, data: bytes) -> None:
+    def _encrypt(self, data: Part) -> None:
         if len(data) <= WRITE_BYTES:
             if data:
                 self.tls.write(data)
