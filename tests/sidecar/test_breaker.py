@@ -10,6 +10,7 @@ from tests.sidecar.raw_upstream import raw_upstream, read_request
 from tests.sidecar.recorder import Answer, message, recorder, whole
 from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, proxy, resilience, run, until
 
+from claudeops.policy.breaker import BreakerParameters
 from claudeops.proxyconfig import BreakerPolicy, ModelChoice, ProxyConfig, Retry
 
 ERROR = b'{"type":"error","error":{"type":"%b","message":"no"}}'
@@ -113,7 +114,7 @@ def test_a_probe_of_our_own_is_small_and_never_beside_another() -> None:
         async with recorder(answer) as api, proxy(document(api.url, open_for_s=0.05), sweep_s=0.01) as rig:
             assert (await rig.call(ask())).status == 500
             breaker = rig.runtime.models[PRIMARY].breaker
-            breaker.parameters = type(breaker.parameters)(open_s=3600.0)
+            breaker.parameters = BreakerParameters(open_s=3600.0)
             await until(lambda: len(api.seen) == 2)
             for _ in range(20):
                 rig.pipeline.sweep()
@@ -122,5 +123,31 @@ def test_a_probe_of_our_own_is_small_and_never_beside_another() -> None:
             assert len(api.seen) == 2
             assert api.last["max_tokens"] <= 50
             assert b"stream" not in api.seen[-1][1]
+
+    run(test)
+
+
+def test_a_token_count_that_is_called_off_leaves_the_running_probe_alone() -> None:
+    async def test() -> None:
+        failed = asyncio.Event()
+
+        def answer(_: Any) -> Answer:
+            if not failed.is_set():
+                failed.set()
+                return whole(ERROR % b"api_error", status=500)
+            return whole(b"{}")[0], (b"{",)  # the rest never comes
+
+        async with recorder(answer) as api, proxy(document(api.url, open_for_s=0.05), sweep_s=0.01) as rig:
+            assert (await rig.call(ask())).status == 500
+            rig.runtime.models[PRIMARY].breaker.parameters = BreakerParameters(open_s=3600.0)
+            await until(lambda: len(rig.pipeline.probes) == 1 and len(api.seen) == 2)
+            client = await rig.connect()
+            await client.send(json.dumps({"model": PRIMARY, "messages": ask()["messages"]}).encode(), path="/v1/messages/count_tokens")
+            await until(lambda: len(api.seen) == 3)
+            assert rig.pipeline.admission.auxiliary_in_flight == 1
+            probe_at = rig.runtime.models[PRIMARY].breaker.probe_at
+            client.close()
+            await until(lambda: rig.pipeline.admission.auxiliary_in_flight == 0)
+            assert rig.runtime.models[PRIMARY].breaker.probe_at == probe_at
 
     run(test)

@@ -314,3 +314,30 @@ def test_a_stream_that_names_its_length_breaks_off_like_any_other_and_the_connec
             assert (await client.read()).status == 200
 
     run(test)
+
+
+@pytest.mark.parametrize("last", ["message_stop", "error"])
+def test_a_stream_whose_last_event_has_come_ends_well_before_its_silence_would_end_it(last: str) -> None:
+    async def test() -> None:
+        async with simulator() as api, proxy(config(api.url)) as rig:
+            client, relay = await held_back(api, rig, is_streamed=True)
+            head = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\ntransfer-encoding: chunked"
+            relay.response(200, head, b"event: content_block_start\ndata: {}\n\n", False)
+            relay.more(b'event: %b\ndata: {"error":{"type":"overloaded_error","message":"x"}}\n\n' % last.encode(), False)
+            assert [name for name, _ in (await client.read()).events] == ["content_block_start", last]
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_an_error_without_an_end_is_given_up() -> None:
+    async def test() -> None:
+        once = resilience(retry=Retry(max_attempts=1))
+        async with simulator() as api, proxy(config(api.url, resilience=once)) as rig:
+            client, relay = await held_back(api, rig)
+            relay.response(500, b"HTTP/1.1 500 Internal Server Error\r\ntransfer-encoding: chunked", b"x" * 600_000, False)
+            relay.more(b"x" * 600_000, False)
+            assert_error(await client.read(), 502, "api_error", "upstream")
+            assert is_settled(rig)
+
+    run(test)

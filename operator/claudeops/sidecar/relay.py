@@ -7,7 +7,7 @@ Nothing reaches the client before an attempt can no longer be repeated: an error
 from __future__ import annotations
 
 from claudeops.policy.breaker import CLOSED
-from claudeops.sidecar.endpoint import MODELS
+from claudeops.sidecar.endpoint import MESSAGES, MODELS
 from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, Failure, failure_of_answer, failure_of_event
 from claudeops.sidecar.head_lines import EVENT_STREAM, open_head, whole_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
@@ -21,7 +21,11 @@ from claudeops.wire.http1 import LAST_CHUNK
 from claudeops.wire.pool import Opening
 
 HOLD_MAX_BYTES = 262_144
+ERROR_MAX_BYTES = 1_048_576
+"""Errors are held whole: one without an end would take all of the pod's memory."""
 HOLD_HEAD_S = 1.0
+END_S = 1.0
+"""How long an answer may say nothing behind its stream's last event."""
 # How often a running stream tells the limiter what it has produced.
 FLUSH_S = 0.25
 
@@ -87,7 +91,8 @@ class Relay(Transfer):
                 settle_usage(self, pipeline.runtime, now)
             if carrier is not None:
                 carrier.abandon()
-            self.model.breaker.ignored(self.sent_at)
+            if self.caller.kind == MESSAGES:
+                self.model.breaker.ignored(self.sent_at)
             pipeline.admission.release(self, now)
         settle_answer(self, pipeline.runtime, now)
 
@@ -102,10 +107,25 @@ class Relay(Transfer):
                 self._time_out("the upstream did not begin to answer in time", now)
         elif self.upstream is not None and self.upstream.is_held:
             self.last_byte_at = now  # the client reads slowly, so we do too: that is not the upstream's silence
-        elif now - self.last_byte_at > timeouts.stream_idle_s:
+        else:
+            self._check_answer(timeouts.stream_idle_s, now)
+
+    def _check_answer(self, idle_s: float, now: float) -> None:
+        reader, silent_s = self.reader, now - self.last_byte_at
+        if reader is not None and reader.is_finished and self.has_relayed:
+            if silent_s > END_S:
+                self._let_go(reader, now)
+        elif silent_s > idle_s:
             self._time_out("the upstream stopped in the middle of its answer", now)
         elif not self.has_relayed and now >= self.deadline:
             self._time_out("the upstream's answer was not ready in time", now)
+
+    def _let_go(self, reader: EventReader, now: float) -> None:
+        """The stream's last event has come, but not the answer's end: nobody waits for that until ``streamIdle``."""
+        carrier, self.upstream = self.upstream, None
+        if carrier is not None:
+            carrier.abandon()
+        self._finish_stream(reader.rest(), now)
 
     # -- bodies that are not there at once
 
@@ -154,8 +174,8 @@ class Relay(Transfer):
         if not is_complete:
             self.held.append(body)
             self.held_bytes += len(body)
-            if self.held_bytes > HOLD_MAX_BYTES and self.status == 200:
-                self._open_document()
+            if self.held_bytes > HOLD_MAX_BYTES:
+                self._stop_holding(now)
             return
         if self.held:
             self.held.append(body)
@@ -171,6 +191,15 @@ class Relay(Transfer):
         self.has_relayed = True
         self.client.write_parts(whole_head(self, self.answer_head, len(body)), body)
         self._succeed(now)
+
+    def _stop_holding(self, now: float) -> None:
+        if self.status == 200:
+            self._open_document()
+        elif self.held_bytes > ERROR_MAX_BYTES:
+            carrier, self.upstream = self.upstream, None
+            if carrier is not None:
+                carrier.abandon()
+            self._fail(Failure(BAD_GATEWAY, f"the upstream's {self.status} is larger than {ERROR_MAX_BYTES} bytes"), now)
 
     def _undo_coding(self, body: bytes) -> bytes | None:
         """What is no JSON may be compressed JSON, or in a coding unknown here (which is passed on as it is). None: neither."""
