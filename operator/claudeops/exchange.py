@@ -5,7 +5,7 @@ Counts are deltas since the last report that was answered, unless a field says o
 the two sides are released together, and ``protocol`` says which schema is spoken.
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec would evaluate each of them again, as text, at every start.
 
 from typing import Annotated, Final, Literal, TypeVar
 

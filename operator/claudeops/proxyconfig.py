@@ -7,7 +7,7 @@ Decoding is strict: an unknown field, a missing one or a value out of range is a
 names the path, and the receiver keeps its last good document.
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec would evaluate each of them again, as text, at every start.
 
 import hashlib
 from typing import Annotated, Final, Literal

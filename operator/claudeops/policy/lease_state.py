@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 from claudeops.policy.rates import Rates
 
@@ -19,8 +19,7 @@ class LeasePhase(StrEnum):
     BASELINE = "Baseline"
 
 
-@dataclass(frozen=True, slots=True)
-class LeaseParameters:
+class LeaseParameters(NamedTuple):
     """Source: controlplane design, "Leases"."""
 
     reduced_share: float = 0.7
@@ -28,8 +27,7 @@ class LeaseParameters:
     baseline_minimum: Rates = BASELINE_MINIMUM
 
 
-@dataclass(frozen=True, slots=True)
-class HeldLease:
+class HeldLease(NamedTuple):
     """The last assignment: what was leased, whether by a contended share, and when the report it answers was sent."""
 
     rates: Rates
@@ -38,8 +36,7 @@ class HeldLease:
     ttl_s: float = 15.0
 
 
-@dataclass(frozen=True, slots=True)
-class EffectiveLease:
+class EffectiveLease(NamedTuple):
     """What holds now, why, and until when (infinity for the baseline)."""
 
     rates: Rates

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 CELL_S = 300.0
 CELLS = 73
 """Six hours of 5-minute cells, and the running one."""
 
 
-@dataclass(frozen=True, slots=True)
-class SloParameters:
+class SloParameters(NamedTuple):
     """The windows of the pages: (short, long, burn rate)."""
 
     fast_short_s: float = 300.0
@@ -24,8 +23,7 @@ class SloParameters:
     report_s: float = 3600.0
 
 
-@dataclass(frozen=True, slots=True)
-class SloVerdict:
+class SloVerdict(NamedTuple):
     """`is_met`: None is Unknown. `current_percent` and `burn_rate` are over one hour; None without requests."""
 
     is_met: bool | None

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from importlib.util import find_spec
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from claudeops.errors import InvalidResource
@@ -14,8 +14,7 @@ from claudeops.wire.pool import Pool
 from claudeops.wire.tls import client_context
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """``host`` is the value of the Host header; ``prefix`` is what the base URL has before ``/v1``; ``beta`` is a flag that every request
     must carry in ``anthropic-beta``, empty for none. ``shared``: the same address for HTTP/2, where Messages requests go that way."""
 

@@ -4,7 +4,7 @@ One request is an RFC 7523 ``jwt-bearer`` grant in JSON. The token goes out as `
 the exchange needs that and one more.
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec would evaluate each of them again, as text, at every start.
 
 from typing import Final
 

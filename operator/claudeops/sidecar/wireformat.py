@@ -3,7 +3,7 @@
 An absent ``Raw`` is empty. Never ``Raw | None``: msgspec then accepts only null.
 """
 
-from __future__ import annotations
+# No postponed annotations here: msgspec would evaluate each of them again, as text, at every start.
 
 import msgspec
 from msgspec import Raw as Raw

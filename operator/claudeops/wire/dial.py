@@ -8,9 +8,8 @@ import ssl
 from asyncio import AbstractEventLoop
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from random import Random
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from claudeops.errors import UpstreamUnavailable
 from claudeops.wire.resolver import Resolver, SocketAddress
@@ -25,8 +24,7 @@ KEEPALIVE_PROBES: Final = 5
 """TCP keepalive as the API's own SDKs set it: probes from 60 s of silence on, every 60 s, dead after five."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(NamedTuple):
     """Where to connect. ``tls``: None is plain TCP; the certificate must name ``host``. ``proxy``: an HTTP proxy on the way there."""
 
     host: str

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from asyncio import AbstractEventLoop
-from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 LIFETIME_S: Final = 10.0
 """How long an answer serves new connections. It only spares a burst of them a lookup each: shorter than any lifetime that is usual in
@@ -15,8 +14,7 @@ STALE_S: Final = 300.0
 """How long an old answer serves while the resolver itself cannot be reached (EAI_AGAIN). A name that is gone is gone at once."""
 
 
-@dataclass(frozen=True, slots=True)
-class SocketAddress:
+class SocketAddress(NamedTuple):
     """Something to connect to: address family, and what ``socket.connect`` takes."""
 
     family: int
