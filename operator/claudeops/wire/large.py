@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from mmap import mmap
 from typing import TYPE_CHECKING, Any, cast
 
 from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key
@@ -13,16 +12,16 @@ if TYPE_CHECKING:
 LARGE_BYTES = 65_536
 READ_BYTES = 262_144
 HEAD_BYTES = 4_096
-
-
-def new_scratch() -> memoryview:
-    """What is read into before it has a place of its own; takes no memory until then."""
-    return memoryview(mmap(-1, READ_BYTES))
+NO_SCRATCH = memoryview(b"")
+"""What a listener has to read into before anything large has come."""
 
 
 def expect_large(connection: ServerConnection) -> None:
     """A request of more than LARGE_BYTES has come in one read: more such will follow. Not for every connection: a read into a buffer of
     ours costs a little more than one into uvloop's, and only a large one is spared a copy."""
+    context = connection.context
+    if context.scratch is NO_SCRATCH:
+        context.scratch = memoryview(bytearray(READ_BYTES))
     connection.transport.set_protocol(cast(Any, LargeReader(connection)))  # duck-typed, as its connection is
 
 

@@ -23,7 +23,7 @@ from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
 from claudeops.wire.half_close import abort_if_reset, probe
 from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, read_request_head
 from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
-from claudeops.wire.large import LARGE_BYTES, expect_large, new_scratch
+from claudeops.wire.large import LARGE_BYTES, NO_SCRATCH, expect_large
 from claudeops.wire.problem import BadRequest
 from claudeops.wire.transit import Recipient, Transit
 
@@ -61,7 +61,7 @@ class ServerContext:
         self.dropped = dropped
         self.max_body_bytes = max_body_bytes
         self.memo: dict[bytes, RequestHead] = {}
-        self.scratch = new_scratch()
+        self.scratch = NO_SCRATCH
         self.connections: set[ServerConnection] = set()
         self.is_draining = False
         self.tick = 0
