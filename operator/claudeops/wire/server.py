@@ -29,6 +29,7 @@ from claudeops.wire.transit import Recipient, Transit
 
 MAX_HEAD_BYTES = 65_536
 MEMO_ENTRIES = 1_024
+MEMO_HEAD_BYTES = 8_192
 IDLE_TICKS = 75
 LINGER_TICKS = 2
 NOTHING_DROPPED = re.compile(rb"(?!)")
@@ -71,7 +72,9 @@ class ServerContext:
         return ServerConnection(self)
 
     def remember(self, key: bytes, head: RequestHead) -> None:
-        """Later heads with these bytes skip the parser."""
+        """Later heads with these bytes skip the parser. Not where they are so long that a thousand of them would fill the pod."""
+        if len(key) > MEMO_HEAD_BYTES:
+            return
         if len(self.memo) >= MEMO_ENTRIES:
             self.memo.clear()
         self.memo[key] = head

@@ -14,7 +14,7 @@ from tests.wire_harness import Seen, Wire, serve
 
 from claudeops.sidecar.answer import framing_refusal
 from claudeops.wire.http1 import RequestHead
-from claudeops.wire.server import IDLE_TICKS, ServerConnection, ServerContext
+from claudeops.wire.server import IDLE_TICKS, MEMO_HEAD_BYTES, ServerConnection, ServerContext
 
 PLAIN = POST + b"content-length: 5\r\n\r\nhello"
 IN_CHUNKS = CHUNKED + b"3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nx-a: b\r\n\r\n"
@@ -113,6 +113,14 @@ def test_a_large_body_may_take_its_time_as_long_as_it_comes(bytes_per_sweep: int
         clock.sweep(1)
     assert (clock.connection.head is not None) == is_served
     assert clock.wire.written.startswith(b"HTTP/1.1 408 ") != is_served
+
+
+def test_only_heads_of_a_usual_length_are_remembered() -> None:
+    context = ServerContext(lambda head, body, connection: None, framing_refusal)
+    long_line = b"x-long: " + b"x" * MEMO_HEAD_BYTES + b"\r\n"
+    for extra in (b"", long_line):
+        assert serve([POST + extra + b"content-length: 2\r\n\r\n{}"] * 2, context=context).statuses == (200, 200)
+        assert len(context.memo) == 1
 
 
 def test_an_idle_connection_is_closed_after_its_time() -> None:
