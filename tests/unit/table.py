@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
 import pytest
 
@@ -12,11 +13,11 @@ FAILURES = (AssertionError, pytest.fail.Exception, BaseExceptionGroup)
 """What an assertion, `pytest.raises` and a table within a table raise; anything else ends the test at once, with its row."""
 
 
-def every(names: str | Sequence[str], rows: Iterable[object]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def every(names: str | Sequence[str], rows: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """As `pytest.mark.parametrize`, but all rows are one test, which runs them all and shows each one that failed. The other parameters
     are fixtures, which the rows share."""
     columns = (names,) if isinstance(names, str) else tuple(names)
-    table = [(row,) if isinstance(names, str) else tuple(row) for row in rows]  # type: ignore[call-overload]
+    table = [(row,) if isinstance(names, str) else tuple(row) for row in rows]
     assert table, "a test of no rows cannot fail"
 
     def decorate(test: Callable[..., None]) -> Callable[..., None]:

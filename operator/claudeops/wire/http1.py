@@ -19,7 +19,6 @@ LENGTH_DIGITS_MAX = 15
 REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {413: b"Content Too Large", 529: b"Overloaded"}
 _ONCE = (b"host", b"content-length", b"transfer-encoding")
 """Lines whose repetition two readers may resolve in two ways."""
-_LENGTH_NAMES = (b"\r\ncontent-length: ", b"\r\nContent-Length: ")
 CLOSE_LINE = b"connection: close\r\n"
 LAST_CHUNK = b"0\r\n\r\n"
 _HOP_LINE = re.compile(
@@ -162,18 +161,6 @@ def _field(line: bytes) -> tuple[bytes, bytes, bytes]:
     if not colon or not lower or lower.strip(b" \t") != lower:
         raise BadRequest("a header line without a plain name")
     return lower, value.strip(b" \t"), line
-
-
-def memo_key(data: bytes, end: int) -> tuple[bytes, int] | None:
-    """The head with its content-length digits cut out, and those digits; None where the head has no plain length line."""
-    at = data.find(b"ength: ", 0, end) + 7
-    if at < 18 or data[at - 18 : at] not in _LENGTH_NAMES:  # in this order: compiled, bytes[8:6] is an error
-        return None
-    stop = data.find(b"\r", at, end + 1)
-    digits = data[at:stop]
-    if not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:
-        return None
-    return data[:at] + data[stop:end], int(digits)
 
 
 def without_hop_lines(head: bytes, lowered: bytes) -> bytes:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key
+from claudeops.wire.http1 import HEAD_END, RequestHead
+from claudeops.wire.memo import memo_key
 
 if TYPE_CHECKING:
     from claudeops.wire.server import ServerConnection

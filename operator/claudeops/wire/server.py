@@ -21,15 +21,14 @@ from typing import Any
 from claudeops.wire.blank_lines import without_blank_lines
 from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
 from claudeops.wire.half_close import abort_if_reset, probe
-from claudeops.wire.http1 import HEAD_END, RequestHead, memo_key, read_request_head
+from claudeops.wire.http1 import HEAD_END, RequestHead, read_request_head
 from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
 from claudeops.wire.large import LARGE_BYTES, NO_SCRATCH, expect_large
+from claudeops.wire.memo import memo_key, remember
 from claudeops.wire.problem import BadRequest
 from claudeops.wire.transit import Recipient, Transit
 
 MAX_HEAD_BYTES = 65_536
-MEMO_ENTRIES = 1_024
-MEMO_HEAD_BYTES = 8_192
 IDLE_TICKS = 75
 LINGER_TICKS = 2
 NOTHING_DROPPED = re.compile(rb"(?!)")
@@ -70,14 +69,6 @@ class ServerContext:
     def new_connection(self) -> Any:  # a duck-typed asyncio.Protocol: uvloop looks its methods up by name
         """The protocol factory for ``loop.create_server``."""
         return ServerConnection(self)
-
-    def remember(self, key: bytes, head: RequestHead) -> None:
-        """Later heads with these bytes skip the parser. Not where they are so long that a thousand of them would fill the pod."""
-        if len(key) > MEMO_HEAD_BYTES:
-            return
-        if len(self.memo) >= MEMO_ENTRIES:
-            self.memo.clear()
-        self.memo[key] = head
 
     def sweep(self) -> None:
         """Once a second: close idle and slow connections, let requests check their time. No timer per request."""
@@ -235,7 +226,7 @@ class ServerConnection(Recipient):
             self._collect(ChunkedFraming(), body, 0)
             return
         if key is not None and head.length and head.keep_alive and not head.wants_continue:
-            context.remember(key[0], head)  # with no body it has not been offered
+            remember(context.memo, key[0], head)  # with no body it has not been offered
         self._expect(head.length, body)
 
     def _is_taken(self, head: RequestHead, body: bytes) -> bool:

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from claudeops.wire.body import chunk
-from claudeops.wire.http1 import header, json_answer, memo_key, parse_request_head, without_hop_lines, without_length
+from claudeops.wire.http1 import header, json_answer, parse_request_head, without_hop_lines, without_length
+from claudeops.wire.memo import memo_key
 from claudeops.wire.server import NOTHING_DROPPED
 
 HEAD = (

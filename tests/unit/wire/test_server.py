@@ -14,7 +14,8 @@ from tests.wire_harness import Seen, Wire, serve
 
 from claudeops.sidecar.answer import framing_refusal
 from claudeops.wire.http1 import RequestHead
-from claudeops.wire.server import IDLE_TICKS, MEMO_HEAD_BYTES, ServerConnection, ServerContext
+from claudeops.wire.memo import HEAD_BYTES
+from claudeops.wire.server import IDLE_TICKS, ServerConnection, ServerContext
 
 PLAIN = POST + b"content-length: 5\r\n\r\nhello"
 IN_CHUNKS = CHUNKED + b"3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nx-a: b\r\n\r\n"
@@ -117,7 +118,7 @@ def test_a_large_body_may_take_its_time_as_long_as_it_comes(bytes_per_sweep: int
 
 def test_only_heads_of_a_usual_length_are_remembered() -> None:
     context = ServerContext(lambda head, body, connection: None, framing_refusal)
-    long_line = b"x-long: " + b"x" * MEMO_HEAD_BYTES + b"\r\n"
+    long_line = b"x-long: " + b"x" * HEAD_BYTES + b"\r\n"
     for extra in (b"", long_line):
         assert serve([POST + extra + b"content-length: 2\r\n\r\n{}"] * 2, context=context).statuses == (200, 200)
         assert len(context.memo) == 1
