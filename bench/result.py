@@ -17,8 +17,8 @@ FRONT_PAGE = ROOT / "README.md"
 HEADLINES = (
     "claudeops, 2 KB JSON with three edits, 32 connections",
     "Envoy + Lua clamp, 2 KB JSON with three edits, 32 connections",
-    "LiteLLM, 2 KB JSON with three edits, 32 connections",
-    "Portkey, 2 KB JSON with three edits, 32 connections",
+    "LiteLLM, 2 KB JSON, 32 connections",
+    "Portkey, 2 KB JSON, 32 connections",
     "claudeops, 100 events 10 ms apart, 64 streams",
     "claudeops, first byte of a stream at 20 a second: added median",
     "primary fails at the API: first breaker open → last of 3 proxies on the fallback, slowest of 3",
