@@ -10,11 +10,15 @@ import contextlib
 import json
 import pathlib
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import ExitStack
 from typing import NamedTuple
+
+from tools.images.interpreter import image_interpreter
+from tools.localcluster.cache import digest
+from tools.localcluster.errors import LocalClusterError
+from tools.localcluster.pip import pip
 
 from bench.arguments import comparison_parser
 from bench.compare import DIRECT, Case, Sample, judge, print_table, run_rounds
@@ -52,12 +56,13 @@ CASES = (
 
 @contextlib.contextmanager
 def litellm(folder: pathlib.Path, upstreams: Upstreams, *, cores: set[int]) -> Iterator[Subject]:
-    """Its proxy server with one model, no database and no callbacks."""
-    home = CACHE / "litellm" / LITELLM_REQUIREMENT.replace("[", "-").replace("]", "-").replace("=", "")
+    """Its proxy server with one model, no database and no callbacks, on the interpreter that ours runs on."""
+    python = image_interpreter().executable
+    home = CACHE / "litellm" / f"{LITELLM_REQUIREMENT}-{digest(str(python))}".translate(str.maketrans("[]", "--", "="))
     if not (home / "done").exists():
         print(f"  installing {LITELLM_REQUIREMENT} (once, minutes)", flush=True)
-        run_once([sys.executable, "-m", "venv", str(home)])
-        run_once([str(home / "bin" / "pip"), "install", "-q", "--disable-pip-version-check", LITELLM_REQUIREMENT])
+        run_once([str(python), "-m", "venv", "--without-pip", str(home)])
+        pip(["--python", home / "bin" / "python", "install", "-q", LITELLM_REQUIREMENT])
         (home / "done").touch()
     folder.mkdir(parents=True, exist_ok=True)
     port, config = free_port(), folder / "litellm.json"
@@ -114,7 +119,7 @@ def start_all(stack: ExitStack, folder: pathlib.Path, upstreams: Upstreams) -> l
     for start in (litellm, portkey):
         try:
             subjects.append(stack.enter_context(start(folder / start.__name__, upstreams, cores=PROXY_CORE)))
-        except (Missing, RuntimeError) as error:
+        except (LocalClusterError, Missing, RuntimeError) as error:
             print(f"  {start.__name__} is left out: {error}", flush=True)
     return subjects
 

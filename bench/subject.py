@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from tools.compile.build import site
+from tools.images.interpreter import image_interpreter
 from tools.images.recipe import LEAN_ENV, LOCKS
 from tools.localcluster.pip import virtualenv
 
@@ -123,7 +124,7 @@ def our_proxy(
     is_compiled: bool = False,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Subject]:
-    """``claudeops sidecar`` as a pod runs it, with the image's packages and settings: its compiled form, or what the wheel brings."""
+    """``claudeops sidecar`` with the image's interpreter, packages and settings: its compiled form, or what the wheel brings."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "proxy.json").write_bytes(encode_config(document))
     (folder / "api-key").write_text(KEY)
@@ -137,7 +138,7 @@ def our_proxy(
         "CLAUDEOPS_LOG_LEVEL": "warning",
         **{f"CLAUDEOPS_{name}": f"127.0.0.1:{port}" for name, port in zip(("LISTEN", "ADMIN", "STATE"), ports, strict=True)},
     }
-    command = [str(virtualenv("sidecar", LOCKS / "sidecar.txt")), "-m", "claudeops", "sidecar"]
+    command = [str(virtualenv("sidecar", LOCKS / "sidecar.txt", python=image_interpreter().executable)), "-m", "claudeops", "sidecar"]
     package = {"PYTHONPATH": str(site() if is_compiled else ROOT / "operator")}
     environment = {**LEAN_ENV, **package, **settings, **(environment or {})}
     started_at = time.monotonic()

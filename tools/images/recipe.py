@@ -1,7 +1,6 @@
 """Which images there are, and from which layers: CPython, then locked dependencies, then our wheel, then its compiled form."""
 
 import shutil
-import sys
 import zipfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from tools.localcluster.pip import pip, virtualenv
 from tools.localcluster.progress import Progress
 
 from . import rootfs
+from .interpreter import image_interpreter
 from .layer import Layer, read_layer, write_layer
 from .oci import Image, ImageSettings
 
@@ -34,7 +34,7 @@ LEAN_ENV = {"PYTHONOPTIMIZE": "2", **MALLOC_ENV}
 OURS = ImageSettings(("/usr/local/bin/claudeops",), (*PYTHON_ENV, OUR_PATH))
 LEAN = ImageSettings(OURS.entrypoint, (*OURS.env, *(f"{name}={value}" for name, value in LEAN_ENV.items())))
 SDK_VERSIONS = ("0.125", "2.12")
-RECIPE = digest(*(Path(__file__).with_name(f"{name}.py") for name in ("layer", "recipe", "rootfs")))
+RECIPE = digest(*(Path(__file__).with_name(f"{name}.py") for name in ("interpreter", "layer", "recipe", "rootfs")))
 
 
 class Recipe:
@@ -90,11 +90,13 @@ def _layer(kind: str, key: Sequence[str | bytes | Path], fill: Callable[[Path], 
 
 
 def _base_layer(progress: Progress) -> Layer:
+    interpreter = image_interpreter()
+
     def fill(tree: Path) -> None:
         with progress.step("image layer: CPython"):
             rootfs.build_rootfs(tree)
 
-    return _layer("base", [sys.version, sys.base_prefix], fill)
+    return _layer("base", [interpreter.version, str(interpreter.prefix)], fill)
 
 
 def _locked_layer(lock: str, folder: str, progress: Progress) -> Layer:
@@ -108,7 +110,7 @@ def _locked_layer(lock: str, folder: str, progress: Progress) -> Layer:
             rootfs.compile_folder(target)
             rootfs.copy_libraries(target, tree)
 
-    return _layer("packages", [requirements, folder, sys.version], fill)
+    return _layer("packages", [requirements, folder, image_interpreter().version], fill)
 
 
 def _wheel_layer(progress: Progress) -> Layer:
@@ -116,7 +118,7 @@ def _wheel_layer(progress: Progress) -> Layer:
         with progress.step("image layer: the wheel"):
             unpack_wheel(build_wheel(tree.parent), tree)
 
-    return _layer("wheel", [sys.version, *(REPOSITORY / source for source in SOURCES)], fill)
+    return _layer("wheel", [image_interpreter().version, *(REPOSITORY / source for source in SOURCES)], fill)
 
 
 def _compiled_layers(progress: Progress, *, is_shipped: bool) -> list[Layer]:

@@ -1,4 +1,4 @@
-"""The base layer: this machine's CPython and the shared libraries that it and the compiled packages need."""
+"""The base layer: a CPython of this machine and the shared libraries that it and the compiled packages need."""
 
 import compileall
 import os
@@ -6,14 +6,14 @@ import py_compile
 import re
 import shutil
 import subprocess
-import sys
-import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
-VERSION = f"{sys.version_info[0]}.{sys.version_info[1]}"
-PYTHON = f"python{VERSION}"
+from .interpreter import NAME as PYTHON
+from .interpreter import image_interpreter
+
 IMAGE_PREFIX = Path("usr/local")
+SHARED = f"lib{PYTHON}.so.1.0"
 FOLDERS = ("tmp", "etc", "usr/local/bin", "lib64", "proc", "sys", "dev", "run", "var/tmp", "home/nonroot")
 UNUSED = {"test", "tests", "idlelib", "tkinter", "turtledemo", "lib2to3", "ensurepip", "pydoc_data", "distutils"}
 UNUSED |= {"site-packages", "dist-packages", "__pycache__"}
@@ -43,9 +43,8 @@ def build_rootfs(root: Path) -> None:
 
 def copy_libraries(tree: Path, root: Path) -> None:
     """Put the system libraries that the programs under `tree` link against into `root`, where they are not there yet."""
-    base = Path(sys.base_prefix).resolve()
-    for library in sorted({found for program in _elf_files(tree) for found in _linked(program, base)}):
-        if tree not in library.parents and base / "lib" not in library.parents:
+    for library in sorted({found for program in _elf_files(tree) for found in _linked(program)}):
+        if tree not in library.parents and library.name != SHARED:
             folder = root / "lib64" if library.name.startswith("ld-linux") else root / "lib" / library.parent.name
             if not (folder / library.name).exists():
                 _put(library, folder / library.name)
@@ -60,15 +59,16 @@ def compile_folder(folder: Path) -> None:
 
 
 def _copy_python(root: Path) -> None:
-    prefix = Path(sys.base_prefix).resolve()
+    interpreter = image_interpreter()
+    prefix = interpreter.prefix.resolve()
     binary = root / IMAGE_PREFIX / "bin" / PYTHON
     _put(prefix / "bin" / PYTHON, binary)
     for name in ("python3", "python"):
         (binary.parent / name).symlink_to(PYTHON)
-    shutil.copytree(sysconfig.get_path("stdlib"), root / IMAGE_PREFIX / "lib" / PYTHON, ignore=_ignore, symlinks=True)
-    shared = prefix / "lib" / f"lib{PYTHON}.so.1.0"
+    shutil.copytree(interpreter.stdlib, root / IMAGE_PREFIX / "lib" / PYTHON, ignore=_ignore, symlinks=True)
+    shared = prefix / "lib" / SHARED
     if shared.exists():
-        _put(shared, root / IMAGE_PREFIX / "lib" / shared.name)
+        _put(shared, root / IMAGE_PREFIX / "lib" / SHARED)
     if shutil.which("strip"):
         for program in _elf_files(root):
             subprocess.run(["strip", "--strip-unneeded", program], check=False, stderr=subprocess.DEVNULL)
@@ -93,7 +93,7 @@ def _elf_files(tree: Path) -> Iterator[Path]:
                         yield path
 
 
-def _linked(program: Path, base: Path) -> set[Path]:
-    env = {**os.environ, "LD_LIBRARY_PATH": str(base / "lib")}
+def _linked(program: Path) -> set[Path]:
+    env = {**os.environ, "LD_LIBRARY_PATH": str(image_interpreter().prefix / "lib")}
     said = subprocess.run(["ldd", program], capture_output=True, text=True, check=False, env=env)
     return {Path(found) for found in re.findall(r"(?:\S+ => )?(/\S+) \(0x", said.stdout)}

@@ -14,15 +14,15 @@ def pip(words: Sequence[str | Path]) -> str:
     return run([*_pip_command(), "--disable-pip-version-check", "--no-input", *words])
 
 
-def virtualenv(name: str, requirements: Path) -> Path:
-    """The interpreter of a cached virtual environment that holds exactly the locked requirements."""
+def virtualenv(name: str, requirements: Path, *, python: Path = Path(sys.executable)) -> Path:
+    """The interpreter of a cached virtual environment that holds exactly the locked requirements. ``python``: of our own version."""
 
     def build(folder: Path) -> None:
-        run([sys.executable, "-m", "venv", "--without-pip", folder])
+        run([python, "-m", "venv", "--without-pip", folder])
         site = next((folder / "lib").glob("python3*/site-packages"))
         pip(["install", "-q", "--require-hashes", "--no-deps", "--target", site, "-r", requirements])
 
-    return cached(f"venv-{name}", digest(requirements, sys.version, sys.executable), build) / "bin" / "python"
+    return cached(f"venv-{name}", digest(requirements, sys.version, str(python)), build) / "bin" / "python"
 
 
 def _pip_command() -> list[str | Path]:
