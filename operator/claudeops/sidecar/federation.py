@@ -13,7 +13,7 @@ from claudeops.proxyconfig import Federation
 from claudeops.sidecar.config import TokenFile
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.tokenformat import AccessToken, exchange_request, read_answer
-from claudeops.wire.transit import Carrier, Transit
+from claudeops.wire.transit import Transit
 
 TIMEOUT_S: Final = 30.0
 """For one exchange, as in the API's SDKs."""
@@ -51,7 +51,7 @@ class TokenSource:
     def follow(self, federation: Federation | None) -> None:
         """Another federation, or none, is in force: what was asked for the one before is not used."""
         if self._exchange is not None:
-            self._exchange.give_up()
+            self._exchange.drop_upstream()
             self._exchange = None
         self._federation = federation
         self._failures = 0
@@ -148,15 +148,8 @@ class Exchange(Transit):
 
     def check(self) -> None:
         if self.source.now() - self.sent_at >= TIMEOUT_S:
-            self.give_up()
+            self.drop_upstream()
             self.source.answered(self, UpstreamTimeout("the API's token endpoint did not answer in time"))
-
-    def give_up(self) -> None:
-        """Whatever comes of it is not wanted."""
-        carrier: Carrier | None
-        carrier, self.upstream = self.upstream, None
-        if carrier is not None:
-            carrier.abandon()
 
     def client_gone(self) -> None:
         """There is no client."""

@@ -210,7 +210,7 @@ class Passage(Call):
         self.status = GONE
         now = self.pipeline.runtime.clock()
         self.pipeline.forget(self)
-        self._drop()
+        self.drop_upstream()
         self._release(now)
         count_passage(self, now)
 
@@ -226,7 +226,7 @@ class Passage(Call):
         is_waiting = self.is_body_sent and not self.has_relayed
         if now - self.moved_at > (timeouts.first_byte_s if is_waiting else timeouts.stream_idle_s):
             if self.has_relayed:
-                self._drop()
+                self.drop_upstream()
                 self.failed("", is_unreachable=False)
             else:
                 what = "did not begin to answer" if is_waiting else "did not take the body"
@@ -242,14 +242,9 @@ class Passage(Call):
 
     def _give_up(self, answer: Answer) -> None:
         """Before the client has had anything."""
-        self._drop()
+        self.drop_upstream()
         self._release(self.pipeline.runtime.clock())
         self.pipeline.refuse(self, answer)
-
-    def _drop(self) -> None:
-        carrier, self.upstream = self.upstream, None
-        if carrier is not None:
-            carrier.abandon()
 
     def _release(self, now: float) -> None:
         if not self.is_admitted:

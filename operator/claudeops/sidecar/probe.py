@@ -11,7 +11,7 @@ from claudeops.sidecar.booking import book_probe
 from claudeops.sidecar.failure import NO_CONNECTION, TIMED_OUT, Failure, failure_of_answer
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.stage.route import PROBE_EVERY_S
-from claudeops.wire.transit import Carrier, Transit
+from claudeops.wire.transit import Transit
 
 if TYPE_CHECKING:
     from claudeops.sidecar.pipeline import Pipeline
@@ -83,10 +83,7 @@ class Probe(Transit):
 
     def check(self) -> None:
         if self.pipeline.runtime.clock() >= self.deadline:
-            carrier: Carrier | None
-            carrier, self.upstream = self.upstream, None
-            if carrier is not None:
-                carrier.abandon()
+            self.drop_upstream()
             self.pipeline.end_probe(self, Failure(TIMED_OUT, "the probe was not answered in time"))
 
     def client_gone(self) -> None:

@@ -83,14 +83,12 @@ class Relay(Transfer):
         self._cancel_hold()
         self.status = GONE
         if self.is_admitted:
-            carrier, self.upstream = self.upstream, None
-            if isinstance(carrier, Opening) or carrier is None:
+            if isinstance(self.upstream, Opening) or self.upstream is None:
                 self.group.limiter.refund(self.estimated_input, now, entered_at=self.admitted_at, is_streamed=self.is_streamed)
             else:
                 self._guess_usage(now)
                 settle_usage(self, pipeline.runtime, now)
-            if carrier is not None:
-                carrier.abandon()
+            self.drop_upstream()
             if self.caller.kind == MESSAGES:
                 self.model.breaker.ignored(self.sent_at)
             pipeline.admission.release(self, now)
@@ -122,9 +120,7 @@ class Relay(Transfer):
 
     def _let_go(self, reader: EventReader, now: float) -> None:
         """The stream's last event has come, but not the answer's end: nobody waits for that until ``streamIdle``."""
-        carrier, self.upstream = self.upstream, None
-        if carrier is not None:
-            carrier.abandon()
+        self.drop_upstream()
         self._finish_stream(reader.rest(), now)
 
     # -- bodies that are not there at once
@@ -150,7 +146,7 @@ class Relay(Transfer):
         now = self.last_byte_at
         reader = self.reader
         if self.tap is not None and self.tap.failure:
-            self._fail_unreadable(self.tap.failure, is_complete, now)
+            self._fail_unreadable(self.tap.failure, now)
         elif reader is None:
             self._feed_document(body, is_complete, now)
         elif is_complete or not self.has_relayed:
@@ -158,10 +154,8 @@ class Relay(Transfer):
         else:
             self._relay_events(reader, body, now)
 
-    def _fail_unreadable(self, reason: str, is_complete: bool, now: float) -> None:
-        carrier, self.upstream = self.upstream, None
-        if carrier is not None and not is_complete:
-            carrier.abandon()
+    def _fail_unreadable(self, reason: str, now: float) -> None:
+        self.drop_upstream()
         self._guess_usage(now)
         self._fail(Failure(BAD_GATEWAY, f"the upstream's answer cannot be read: {reason}", is_counted=True), now)
 
@@ -196,9 +190,7 @@ class Relay(Transfer):
         if self.status == 200:
             self._open_document()
         elif self.held_bytes > ERROR_MAX_BYTES:
-            carrier, self.upstream = self.upstream, None
-            if carrier is not None:
-                carrier.abandon()
+            self.drop_upstream()
             self._fail(Failure(BAD_GATEWAY, f"the upstream's {self.status} is larger than {ERROR_MAX_BYTES} bytes"), now)
 
     def _undo_coding(self, body: bytes) -> bytes | None:
@@ -263,7 +255,7 @@ class Relay(Transfer):
             return
         self.held.append(out)
         if reader.error is not None:
-            self._fail_held(failure_of_event(reader.error), is_complete, now)
+            self._fail_held(failure_of_event(reader.error), now)
         elif is_complete and not reader.is_finished:
             self._fail(_cut_short(), now)
         elif reader.has_begun:
@@ -277,11 +269,9 @@ class Relay(Transfer):
         self.client.write(self._framed(out))
         self._fail(_cut_short(), now)
 
-    def _fail_held(self, failure: Failure, is_complete: bool, now: float) -> None:
+    def _fail_held(self, failure: Failure, now: float) -> None:
         """An error event before anything was relayed: it may be repeated; else it is passed on as it came."""
-        carrier, self.upstream = self.upstream, None
-        if carrier is not None and not is_complete:
-            carrier.abandon()
+        self.drop_upstream()
         failure.head = self.answer_head
         failure.body = b"".join(self.held)
         self._fail(failure, now)

@@ -61,9 +61,7 @@ class Transfer(Call):
         self._end(now)
 
     def _time_out(self, reason: str, now: float) -> None:
-        carrier, self.upstream = self.upstream, None
-        if carrier is not None:
-            carrier.abandon()
+        self.drop_upstream()
         self._guess_usage(now)
         self._fail(Failure(TIMED_OUT, reason, is_counted=True), now)
 

@@ -76,6 +76,12 @@ class Transit:
         self.upstream: Carrier | None = None
         """What carries it now; set by the upstream side, cleared by whoever sees the end first."""
 
+    def drop_upstream(self) -> None:
+        """Whatever the upstream would still say is not wanted: what carries the request, if anything does, is abandoned."""
+        carrier, self.upstream = self.upstream, None
+        if carrier is not None:
+            carrier.abandon()
+
     def client_gone(self) -> None:
         """The client closed its connection before it had the whole answer."""
         raise NotImplementedError
