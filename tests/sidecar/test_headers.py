@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
 import pytest
+from tests.sidecar.raw_upstream import raw_upstream, read_request
 from tests.sidecar.recorder import events, message, recorder, stream, whole
 from tests.sidecar.rig import FALLBACK, KEY, PRIMARY, ask, config, proxy, run, simulator
 
@@ -123,5 +125,34 @@ def test_a_session_is_named_by_the_applications_own_header_which_stays_behind() 
                 assert (await client.read()).status == 200
                 assert list(rig.runtime.sticky.entries) == [session]
                 assert ("x-chat-id" in lines(api.seen[-1][0])) == (not own_name)
+
+    run(test)
+
+
+@pytest.mark.parametrize(
+    ("status", "framing"),
+    [(204, ""), (304, ""), (204, "connection: keep-alive"), (204, "transfer-encoding: chunked"), (304, "content-length: 1234")],
+)
+@pytest.mark.parametrize(("method", "path"), [("GET", "/v1/models"), ("DELETE", "/v1/files/file_1")])
+def test_an_answer_that_has_no_body_by_its_status_gets_no_length_that_it_did_not_have_and_the_connections_go_on(
+    method: str, path: str, status: int, framing: str
+) -> None:
+    async def test() -> None:
+        lines = "".join(f"{line}\r\n" for line in ("etag: x", framing) if line)
+
+        async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            while True:
+                await read_request(reader)
+                writer.write(f"HTTP/1.1 {status} -\r\n{lines}\r\n".encode())
+
+        async with raw_upstream(script) as api, proxy(config(api.url, endpoints=("Files",))) as rig:
+            client = await rig.connect()
+            for _ in range(2):
+                await client.send(b"", path=path, method=method)
+                found, headers = await client.read_head()
+                assert (found, headers["etag"]) == (status, "x")
+                assert headers.get("content-length") == ("1234" if "1234" in framing else None)
+                assert "transfer-encoding" not in headers
+            assert api.connections == 1
 
     run(test)

@@ -15,6 +15,8 @@ _SPECIAL = re.compile(
 )
 """Lines that may not simply be passed on. One search for all of them: most heads have a length only. It begins with one plain byte
 and a look at the next, which makes it three times as fast."""
+_BODILESS = (b"204", b"304")
+"""Answers that have no body, and whose length is nobody's to add (RFC 9110 section 8.6). Interim ones do not come here."""
 _LENGTH_ONLY = ([b"content-length"], [b"Content-Length"])
 _RETRY_LINE = re.compile(rb"\r\nx-should-retry:[^\r\n]*", re.IGNORECASE)
 _OUR_LINE = re.compile(rb"\r\nx-claudeops-[^\r\n]*", re.IGNORECASE)
@@ -25,7 +27,7 @@ def whole_head(call: Call, head: bytes, size_bytes: int) -> bytes:
     special = _SPECIAL.findall(head)
     if special in _LENGTH_ONLY and head.startswith(b"HTTP/1.1"):
         return b"%b%b\r\n" % (head, answer_lines(call))
-    return b"%b%bcontent-length: %d\r\n\r\n" % (without_length(_clean(head)), answer_lines(call), size_bytes)
+    return b"%b%b%b\r\n" % (without_length(_clean(head)), answer_lines(call), _length_line(head, size_bytes))
 
 
 def open_head(call: Call, head: bytes) -> tuple[bytes, bool]:
@@ -59,7 +61,7 @@ def passed_head(call: Call, head: bytes, *, size_bytes: int | None, is_last: boo
     if is_chunked:
         lines += b"transfer-encoding: chunked\r\n"
     elif size_bytes is not None and not has_length:
-        lines += b"content-length: %d\r\n" % size_bytes
+        lines += _length_line(head, size_bytes)
     head = without_length(_clean(head)) if not has_length else _clean(head)
     return b"%b%b\r\n" % (head, lines), is_chunked
 
@@ -86,6 +88,10 @@ def answer_lines(call: Call) -> bytes:
         100.0 * prompt / model.context_tokens,
         adjusted,
     )
+
+
+def _length_line(head: bytes, size_bytes: int) -> bytes:
+    return b"" if head[9:12] in _BODILESS else b"content-length: %d\r\n" % size_bytes
 
 
 def _clean(head: bytes) -> bytes:
