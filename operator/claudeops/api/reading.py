@@ -17,6 +17,22 @@ from claudeops.errors import InvalidResource
 Resource: TypeAlias = ClaudeWorkload | ClaudeQuota | SamplingProfile
 KINDS: Final[Mapping[str, type[Resource]]] = {kind.__name__: kind for kind in (ClaudeWorkload, ClaudeQuota, SamplingProfile)}
 
+_WHOLE: Final = "write a whole number, without quotes"
+_LIST: Final = "write a list, such as [first, second]"
+_WRITE_INSTEAD: Final = {
+    "string_type": 'write text in quotes, and a duration with its unit, such as "20s"',
+    "int_type": _WHOLE,
+    "int_parsing": _WHOLE,
+    "int_from_float": _WHOLE,
+    "float_type": "write a number, without quotes",
+    "bool_type": "write true or false, without quotes",
+    "list_type": _LIST,
+    "tuple_type": _LIST,
+    "dict_type": "write a mapping, such as {name: value}",
+    "model_type": "write a mapping, such as {name: value}",
+}
+"""By what pydantic calls a value of another type."""
+
 
 def parse(kind: str, body: Mapping[str, Any]) -> Resource:
     """The object as a model. ``status`` is not read: it is ours, and a bad one must not make the spec invalid.
@@ -96,5 +112,7 @@ def _sentence(detail: ErrorDetails) -> str:
             return "no such field: remove it, or check its spelling and place"
         case "rule":
             return detail["msg"]
+        case kind if kind in _WRITE_INSTEAD:
+            return _WRITE_INSTEAD[kind]
         case _:
             return f"{detail['msg'][:1].lower()}{detail['msg'][1:]}"

@@ -90,7 +90,9 @@ def _fallback_key(path: Path | None) -> bytes | None:
 
 
 def _check(options: RunOptions) -> int:
-    plan, complaints = check(options)
+    plan, complaints, notes = check(options)
+    for note in notes:
+        print(f"note: {note}", file=sys.stderr)
     for complaint in complaints:
         print(complaint, file=sys.stderr)
     if complaints:

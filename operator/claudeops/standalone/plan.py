@@ -104,7 +104,8 @@ def _plan_workload(declared: Declared, inventory: Inventory, rules: PlanRules) -
     profile = None if sampling is None else inventory.profiles.get(sampling.profile_ref.name)
     labels = inventory.labels_of(workload.metadata.namespace)
     findings = check_references(workload, References(quota, profile, labels))
-    blocking = next((found for found in findings if found.is_blocking), None)
+    # Here proxies and checks have one catalogue: a model that is not in it can serve nobody.
+    blocking = next((found for found in findings if found.is_blocking or found.reason == "UnknownModel"), None)
     if blocking is not None or quota is None:
         reason, message = (blocking.reason, blocking.message) if blocking else ("QuotaNotFound", "no quota")
         return document.complain(f"{_FIELDS.get(reason, 'spec')}: {message}", path=_FIELDS.get(reason, "spec"))

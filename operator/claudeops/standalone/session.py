@@ -168,11 +168,13 @@ async def run_session(options: RunOptions, output: Output) -> int:
     return int(results.get("program", 0 if options.program is None else INTERRUPTED))
 
 
-def check(options: RunOptions) -> tuple[Plan, tuple[Complaint, ...]]:
-    """What the files say, without starting anything."""
+def check(options: RunOptions) -> tuple[Plan, tuple[Complaint, ...], tuple[str, ...]]:
+    """What the files say, without starting anything: the plan, what keeps it from running, and what does not fit but may stay."""
     reading = ManifestFiles(options.paths).read()
-    plan = make_plan(take_inventory(reading.documents), options.rules)
-    return plan, (*reading.complaints, *plan.complaints)
+    inventory = take_inventory(reading.documents)
+    plan = make_plan(inventory, options.rules)
+    notes = (planned.declared.document.complain(text) for planned in plan.workloads.values() for text in planned.warnings)
+    return plan, (*reading.complaints, *plan.complaints), (*quota_warnings(inventory), *map(str, notes))
 
 
 def ensure_free(first_port: int, count: int) -> None:

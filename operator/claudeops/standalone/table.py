@@ -18,6 +18,9 @@ from claudeops.standalone.output import conditions, is_news, urls
 
 WORKLOADS: Final = ("WORKLOAD", "BASE URL", "READY", "MODEL", "REQ/MIN", "GRANT/MIN", "RUNNING", "QUEUED", "429/MIN", "P95", "")
 LIMITS: Final = ("QUOTA", "GROUP", "REQUESTS/MIN", "INPUT TOKENS/MIN", "OUTPUT TOKENS/MIN")
+NARROW: Final = ("WORKLOAD", "READY", "MODEL", "REQ\n/MIN", "GRANT\n/MIN", "RUNNING", "QUEUED", "429\n/MIN", "P95")
+WIDE_COLUMNS: Final = 120
+"""On a terminal that is not as wide, addresses and notes are lines of their own: cut in half they would be of no use."""
 _STYLES: Final = {"warning": "yellow", "invalid": "red", "reloaded": "green"}
 
 
@@ -30,40 +33,56 @@ class TableOutput:
         self._live.start()
 
     def tell(self, event: str, text: str) -> None:
-        """One line above the tables, which say themselves where a proxy listens."""
-        if event == "listening":
+        """One line above the tables, which on a wide terminal say themselves where a proxy listens."""
+        if event == "listening" and self._is_wide:
             return
         self._live.console.print(Text(f"{time.strftime('%H:%M:%S')}  {text}", style=_STYLES.get(event, "")), soft_wrap=True)
 
     def show(self, sites: Sequence[Site], quotas: Mapping[str, QuotaView]) -> None:
         """Draws both tables anew."""
         hint = Text("Ctrl-C ends it", style="dim")
-        self._live.update(Group(Text(), workload_table(sites), Text(), limit_table(quotas), hint), refresh=True)
+        workloads = workload_table(sites) if self._is_wide else narrow_table(sites)
+        self._live.update(Group(Text(), workloads, Text(), limit_table(quotas), hint), refresh=True)
 
     def close(self) -> None:
         """The last tables stay on the screen."""
         self._live.stop()
+
+    @property
+    def _is_wide(self) -> bool:
+        return self._console.width >= WIDE_COLUMNS
 
 
 def workload_table(sites: Sequence[Site]) -> Table:
     """One row for each workload."""
     table = Table(*WORKLOADS, box=None, header_style="dim", padding=(0, 2, 0, 0))
     for site in sites:
-        seen = site.view.observed
-        table.add_row(
-            site.name,
-            "\n".join(urls(site)) or "starting",
-            _ready(site),
-            site.view.active_model,
-            f"{seen.requests_per_minute:.0f}",
-            _requests(site.view.grant),
-            str(seen.in_flight),
-            str(seen.queued),
-            f"{seen.throttled_per_minute:.0f}",
-            "" if seen.latency_p95_s is None else f"{seen.latency_p95_s:.1f} s",
-            _notes(site),
-        )
+        table.add_row(site.name, "\n".join(urls(site)) or "starting", *_figures(site), _notes(site))
     return table
+
+
+def narrow_table(sites: Sequence[Site]) -> Group:
+    """The same for a terminal of 80 columns: where a workload listens is said once, above; what is wrong with it stands below."""
+    table = Table(*NARROW, box=None, header_style="dim", padding=(0, 1, 0, 0))
+    for column in (table.columns[0], *table.columns[3:]):
+        column.no_wrap = True
+    for site in sites:
+        table.add_row(site.name, *_figures(site))
+    return Group(table, *(Text(f"{site.name}: {notes}") for site in sites if (notes := _notes(site))))
+
+
+def _figures(site: Site) -> tuple[str | Text, ...]:
+    seen = site.view.observed
+    return (
+        _ready(site),
+        site.view.active_model,
+        f"{seen.requests_per_minute:.0f}",
+        _requests(site.view.grant),
+        str(seen.in_flight),
+        str(seen.queued),
+        f"{seen.throttled_per_minute:.0f}",
+        "" if seen.latency_p95_s is None else f"{seen.latency_p95_s:.1f} s",
+    )
 
 
 def limit_table(quotas: Mapping[str, QuotaView]) -> Table:

@@ -48,8 +48,11 @@ def test_every_case_has_its_own_name() -> None:
     ("changes", "path", "words"),
     [
         ({"spec.limits.weight": 1001}, "spec.limits.weight", "less than or equal to 1000"),
-        ({"spec.limits.weight": "100"}, "spec.limits.weight", "valid integer"),
-        ({"spec.limits.weight": 1.5}, "spec.limits.weight", "valid integer"),
+        ({"spec.limits.weight": "100"}, "spec.limits.weight", "write a whole number, without quotes"),
+        ({"spec.limits.weight": 1.5}, "spec.limits.weight", "write a whole number, without quotes"),
+        ({"spec.limits.queue": {"maxWait": 20}}, "spec.limits.queue.maxWait", 'a duration with its unit, such as "20s"'),
+        ({"spec.limits": [5]}, "spec.limits", "write a mapping, such as {name: value}"),
+        ({"spec.endpoints": "Batches"}, "spec.endpoints", "write a list, such as [first, second]"),
         ({"spec.placement": "Gateway"}, "spec.placement", "'Sidecar'"),
         ({"spec.model": {}}, "spec.model.name", "is required: write it"),
         ({"spec.modle": {}}, "spec.modle", "no such field"),

@@ -71,6 +71,7 @@ def test_keyless_credentials_use_the_key_for_all() -> None:
     ("text", "complaint"),
     [
         (WORKLOAD + "  modell: {}\n", "f.yaml:9: ClaudeWorkload bot: spec.modell: no such field"),
+        (WORKLOAD.replace("sonnet", "sonet"), "f.yaml:8: ClaudeWorkload bot: spec.model: claude-sonet-5-5 is not in the catalogue"),
         (WORKLOAD.replace("v1alpha1", "v2"), "f.yaml:3: ClaudeWorkload bot: apiVersion: input should be 'claudeops.dev/v1alpha1'"),
         (WORKLOAD.replace("claudeops.dev/", "other.dev/"), "f.yaml:3: ClaudeWorkload bot: apiVersion is 'other.dev/v1alpha1': write"),
         (WORKLOAD + "  quotaRef: {name: prod}\n", "f.yaml:9: ClaudeWorkload bot: spec.quotaRef: ClaudeQuota prod does not exist"),

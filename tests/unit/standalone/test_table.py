@@ -12,7 +12,7 @@ from claudeops.standalone.inventory import take_inventory
 from claudeops.standalone.local_fleet import Site
 from claudeops.standalone.manifest import parse_documents
 from claudeops.standalone.plan import PlanRules, make_plan
-from claudeops.standalone.table import limit_table, workload_table
+from claudeops.standalone.table import TableOutput, limit_table, workload_table
 
 MANIFESTS = """\
 {apiVersion: claudeops.dev/v1alpha1, kind: ClaudeQuota, metadata: {name: default}, spec: {tier: Build}}
@@ -32,7 +32,7 @@ def draw(table: object) -> list[list[str]]:
     return [[cell.strip() for cell in line.split("  ") if cell.strip()] for line in stream.getvalue().splitlines()]
 
 
-def test_a_workload_s_row_has_its_figures_and_what_is_wrong() -> None:
+def site() -> Site:
     planned = make_plan(take_inventory(parse_documents(MANIFESTS, "f")), PlanRules(b"k")).workloads[
         WorkloadKey(namespace="default", name="bot")
     ]
@@ -45,9 +45,25 @@ def test_a_workload_s_row_has_its_figures_and_what_is_wrong() -> None:
             {"type": "SLOMet", "status": "True", "reason": "Met", "message": ""},
         ]
     }
-    rows = draw(workload_table([Site(planned, planned.draft, [], status, view)]))
+    return Site(planned, planned.draft, [], status, view)
+
+
+def test_a_workload_s_row_has_its_figures_and_what_is_wrong() -> None:
+    rows = draw(workload_table([site()]))
     cells = ["default/bot", "starting", "yes", "claude-sonnet-5-5", "61", "591", "3", "2", "1", "2.2 s", "Throttled=True (RateLimited)"]
     assert rows[1] == cells
+
+
+def test_on_eighty_columns_nothing_is_cut_and_addresses_are_said_above() -> None:
+    for width, has_line in ((80, True), (160, False)):
+        stream = io.StringIO()
+        output = TableOutput(Console(file=stream, width=width, force_terminal=True, color_system=None))
+        output.tell("listening", "default/bot is served at http://127.0.0.1:41507")
+        output.show([site()], {})
+        output.close()
+        said = stream.getvalue()
+        assert ("http://127.0.0.1:41507" in said) is has_line
+        assert "claude-sonnet-5-5" in said and "Throttled=True (RateLimited)" in said and "…" not in said
 
 
 def test_a_group_s_row_says_what_is_used_of_what_there_is() -> None:
