@@ -8,12 +8,15 @@ import json
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
 from tests.sidecar.desk import desk
+from tests.sidecar.recorder import recorder, whole
 from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, is_settled, proxy, resilience, run, simulator, until
 
 from claudeops.exchange import Assignment, Lease
 from claudeops.exchange import Rates as LeaseRates
 from claudeops.proxyconfig import Bounds, ControllerAddress, Limits, ModelChoice, Queue, Rates, Retry, Sampling
+from claudeops.sidecar.failure import RETRY_AFTER_MAX_S
 from claudeops.simulator.fault import Fault
 
 GROUP = "sonnet-4.x"
@@ -40,6 +43,22 @@ def test_requests_beyond_the_lease_wait_and_are_served_in_time() -> None:
             assert max(int(reply.headers["x-claudeops-queue-ms"]) for reply in replies) >= 500
             assert "queue" in rig.urgent
             assert is_settled(rig)
+
+    run(test)
+
+
+@pytest.mark.parametrize("retry_after", ["172800", "Fri, 31 Dec 2999 23:59:59 GMT"])
+def test_a_429_that_asks_for_more_than_a_day_keeps_its_group_away_for_at_least_one(retry_after: str) -> None:
+    async def test() -> None:
+        refused = whole(b'{"type":"error","error":{"type":"rate_limit_error","message":"no"}}', f"retry-after: {retry_after}", status=429)
+        async with recorder(lambda body: refused) as api, proxy(config(api.url)) as rig:
+            first, second = await rig.call(ask()), await rig.call(ask())
+            assert (first.status, first.reason, first.headers["retry-after"]) == (429, None, retry_after)
+            assert (second.status, second.headers["retry-after"]) == (429, "60")
+            assert second.reason in ("quota", "deadline")
+            assert len(api.seen) == 1
+            paused_s = rig.runtime.groups[GROUP].limiter.paused_until - rig.runtime.clock()
+            assert 0.99 * RETRY_AFTER_MAX_S < paused_s <= 1.5 * RETRY_AFTER_MAX_S
 
     run(test)
 

@@ -23,6 +23,9 @@ STREAM_STATUS = {
 }
 NO_CONNECTION = 0
 TIMED_OUT = 504
+RETRY_AFTER_MAX_S = 86_400.0
+"""The longest ``retry-after`` that is obeyed as it stands; a longer one counts as this: once a day is no burden on anybody, and an
+answer that was wrong is not believed for good."""
 
 
 class Failure:
@@ -65,14 +68,14 @@ class Failure:
         return self.head != b""
 
 
-def failure_of_answer(status: int, head: bytes, body: bytes) -> Failure:
-    """From a complete answer that is not 200."""
+def failure_of_answer(status: int, head: bytes, body: bytes, *, wall_s: float) -> Failure:
+    """From a complete answer that is not 200 and came at ``wall_s`` (unix seconds)."""
     failure = Failure(status, "", head=head, body=body)
     lowered = head.lower()
     wish = header(head, lowered, b"x-should-retry").lower()
     failure.is_final = wish == b"false"
     failure.is_wished = wish == b"true"
-    failure.retry_after_s = _seconds(header(head, lowered, b"retry-after"))
+    failure.retry_after_s = _wait_s(header(head, lowered, b"retry-after"), wall_s)
     if status == THROTTLED:
         _name_cause(failure, _error_code(body))
     return failure
@@ -99,9 +102,23 @@ def _error_code(body: bytes) -> str | None:
     return None if details is None else details.error_code
 
 
-def _seconds(value: bytes) -> float | None:
+def _wait_s(value: bytes, wall_s: float) -> float | None:
+    """What a ``retry-after`` asks for, in seconds or as a date (RFC 9110 section 10.2.3); None where that is no time to come."""
+    if not value:
+        return None
     try:
         seconds = float(value)
     except ValueError:
-        return None
-    return seconds if 0.0 < seconds < 86_400.0 else None
+        seconds = _unix_s(value) - wall_s
+    return min(seconds, RETRY_AFTER_MAX_S) if seconds > 0.0 else None
+
+
+def _unix_s(date: bytes) -> float:
+    """0 for what is no date in one of HTTP's three forms."""
+    from email.utils import mktime_tz, parsedate_tz  # not at the start: the API itself speaks of seconds
+
+    try:
+        parts = parsedate_tz(date.decode("latin-1"))
+        return 0.0 if parts is None else float(mktime_tz(parts))
+    except (ValueError, OverflowError):
+        return 0.0

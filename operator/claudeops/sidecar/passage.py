@@ -173,7 +173,8 @@ class Passage(Call):
             runtime.on_refused()
             return self._give_up(refused_key(runtime))
         if status == THROTTLED:
-            self.group.limiter.pause(now + (failure_of_answer(status, head, body).retry_after_s or PAUSE_S))
+            failure = failure_of_answer(status, head, body, wall_s=runtime.wall_clock())
+            self.group.limiter.pause(now + (failure.retry_after_s or PAUSE_S))
         if status == OK:
             head, body = self._rewritten(head, body, is_complete)
         lines, self.is_chunked = passed_head(self, head, size_bytes=len(body) if is_complete else None, is_last=self._is_last())

@@ -76,7 +76,8 @@ class Probe(Transit):
             book_probe(self.model, self.body)
             self.pipeline.end_probe(self, None)
         else:
-            self.pipeline.end_probe(self, failure_of_answer(self.status, self.head, self.body))
+            wall_s = self.pipeline.runtime.wall_clock()
+            self.pipeline.end_probe(self, failure_of_answer(self.status, self.head, self.body, wall_s=wall_s))
 
     def failed(self, reason: str, *, is_unreachable: bool) -> None:
         self.pipeline.end_probe(self, Failure(NO_CONNECTION if is_unreachable else 502, reason))

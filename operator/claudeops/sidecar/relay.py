@@ -176,7 +176,7 @@ class Relay(Transfer):
             body = b"".join(self.held)
             self.held = []
         if self.status != 200:
-            return self._fail(failure_of_answer(self.status, self.answer_head, body), now)
+            return self._fail(self._refused(body), now)
         if self.caller.kind != MODELS and not self._read_usage(body):
             plain = self._undo_coding(body)
             if plain is None:
@@ -185,6 +185,9 @@ class Relay(Transfer):
         self.has_relayed = True
         self.client.write_parts(whole_head(self, self.answer_head, len(body)), body)
         self._succeed(now)
+
+    def _refused(self, body: bytes) -> Failure:
+        return failure_of_answer(self.status, self.answer_head, body, wall_s=self.pipeline.runtime.wall_clock())
 
     def _stop_holding(self, now: float) -> None:
         if self.status == 200:

@@ -8,9 +8,10 @@ import pytest
 from tests.unit.table import every
 
 from claudeops.sidecar.answer import RULES, Answer, framing_refusal, refusal
-from claudeops.sidecar.failure import Failure, failure_of_answer, failure_of_event
+from claudeops.sidecar.failure import RETRY_AFTER_MAX_S, Failure, failure_of_answer, failure_of_event
 from claudeops.sidecar.wireformat import ErrorBody
 
+WALL_S = 1_700_000_000.0  # Tue, 14 Nov 2023 22:13:20 GMT
 TABLE = [
     ("bad_request", 400, "invalid_request_error", False, False),
     ("too_large", 413, "request_too_large", False, False),
@@ -63,7 +64,7 @@ def test_what_cannot_be_framed_is_refused_in_the_same_shape(status: int, kind: s
 def answer(status: int, extra: str = "", code: str | None = None) -> Failure:
     details = {"details": {"error_code": code}} if code else {}
     body = json.dumps({"type": "error", "error": {"type": "x", "message": "m"} | details}).encode()
-    return failure_of_answer(status, f"HTTP/1.1 {status} X\r\ncontent-type: application/json{extra}".encode(), body)
+    return failure_of_answer(status, f"HTTP/1.1 {status} X\r\ncontent-type: application/json{extra}".encode(), body, wall_s=WALL_S)
 
 
 @every("status", [408, 409, 429, 500, 502, 503, 504, 529])
@@ -95,9 +96,27 @@ def test_a_spend_limit_is_never_retried_nor_fallen_back_from(code: str) -> None:
 def test_causes_of_429s_and_retry_after_are_read() -> None:
     assert answer(429).cause == "RateLimited"
     assert answer(429, code="ramp_limit_exceeded").cause == "RampLimited"
-    assert answer(429, "\r\nretry-after: 16").retry_after_s == 16.0
-    assert answer(429, "\r\nretry-after: soon").retry_after_s is None
-    assert answer(429, "\r\nretry-after: -1").retry_after_s is None
+
+
+RETRY_AFTERS: list[tuple[str, float | None]] = [
+    ("16", 16.0),
+    ("0.5", 0.5),
+    ("86400", RETRY_AFTER_MAX_S),
+    ("2592000", RETRY_AFTER_MAX_S),
+    ("9" * 400, RETRY_AFTER_MAX_S),
+    ("Tue, 14 Nov 2023 22:14:20 GMT", 60.0),
+    ("Tuesday, 14-Nov-23 22:14:20 GMT", 60.0),
+    ("Tue Nov 14 22:14:20 2023", 60.0),
+    ("Thu, 14 Dec 2023 22:13:20 GMT", RETRY_AFTER_MAX_S),
+    ("Tue, 14 Nov 2023 22:13:20 GMT", None),
+    ("Mon, 13 Nov 2023 22:13:20 GMT", None),
+    *((nonsense, None) for nonsense in ("", "0", "-1", "nan", "soon", "Tue, 14 Nov", "Tue, 14 Nov 99999999999 22:13:20 GMT", "\xff, 1")),
+]
+
+
+@pytest.mark.parametrize(("value", "seconds"), RETRY_AFTERS)
+def test_a_retry_after_is_seconds_or_a_date_and_a_very_long_one_is_a_day(value: str, seconds: float | None) -> None:
+    assert answer(429, f"\r\nretry-after: {value}").retry_after_s == seconds
 
 
 @pytest.mark.parametrize(
