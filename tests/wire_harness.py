@@ -10,8 +10,9 @@ from typing import Any, NamedTuple
 from claudeops.sidecar.answer import framing_refusal
 from claudeops.wire.dial import Address, Dialer
 from claudeops.wire.http1 import RequestHead
+from claudeops.wire.listener import ServerContext
 from claudeops.wire.pool import Pool
-from claudeops.wire.server import ServerConnection, ServerContext
+from claudeops.wire.server import ServerConnection
 from claudeops.wire.transit import Transit
 from claudeops.wire.upstream import UpstreamConnection
 
@@ -69,6 +70,9 @@ class Wire:
 
     def set_write_buffer_limits(self, high: int) -> None:
         """There is no limit."""
+
+    def get_write_buffer_size(self) -> int:
+        return 0
 
 
 class Seen(NamedTuple):

@@ -16,8 +16,9 @@ from claudeops.sidecar.answer import framing_refusal
 from claudeops.wire import transit as transit_module
 from claudeops.wire.dial import Address, Dialer
 from claudeops.wire.http1 import RequestHead
+from claudeops.wire.listener import ServerContext
 from claudeops.wire.pool import Pool
-from claudeops.wire.server import ServerConnection, ServerContext
+from claudeops.wire.server import ServerConnection
 from claudeops.wire.transit import Transit
 from claudeops.wire.upload import begin_upload
 

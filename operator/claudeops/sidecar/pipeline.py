@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 from claudeops.sidecar.admission import AUXILIARY_CONNECTIONS, Admission
 from claudeops.sidecar.answer import PARKED, Answer, framing_refusal, refusal
@@ -45,15 +45,16 @@ from claudeops.sidecar.usage import Usage
 from claudeops.sidecar.wireformat import UNREADABLE
 from claudeops.wire.dial import Dialer
 from claudeops.wire.http1 import CLOSE_LINE, RequestHead
+from claudeops.wire.listener import ServerContext
 from claudeops.wire.pool import Pool
-from claudeops.wire.server import ServerConnection, ServerContext
+from claudeops.wire.server import ServerConnection
 from claudeops.wire.transit import Transit, size_bytes
 
-MAX_BODY_BYTES = 32 * 1024 * 1024
-DROPPED = re.compile(rb"x-api-key|authorization|x-claudeops-.*")
+MAX_BODY_BYTES: Final = 32 * 1024 * 1024
+DROPPED: Final = re.compile(rb"x-api-key|authorization|x-claudeops-.*")
 """Request headers that are read here and never sent on: both kinds of credentials, and what is meant for the proxy."""
-HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
-LAST_HELLO = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n%b\r\n" % CLOSE_LINE
+HELLO: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"
+LAST_HELLO: Final = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n%b\r\n" % CLOSE_LINE
 Stage = Callable[[Call, Runtime], Answer | None]
 
 

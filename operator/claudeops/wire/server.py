@@ -13,80 +13,25 @@ After ``slow(True)`` nothing is handed over until ``slow(False)``; what one read
 
 from __future__ import annotations
 
-import re
 from asyncio import Transport
-from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Final
 
 from claudeops.wire.blank_lines import without_blank_lines
 from claudeops.wire.body import ChunkedFraming, Framing, LengthFraming
 from claudeops.wire.half_close import abort_if_reset, probe
 from claudeops.wire.http1 import HEAD_END, RequestHead, read_request_head
 from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
-from claudeops.wire.large import LARGE_BYTES, NO_SCRATCH, expect_large
+from claudeops.wire.large import LARGE_BYTES, expect_large
 from claudeops.wire.memo import memo_key, remember
 from claudeops.wire.problem import BadRequest
 from claudeops.wire.transit import Recipient, Transit
 
-MAX_HEAD_BYTES = 65_536
-IDLE_TICKS = 75
-LINGER_TICKS = 2
-NOTHING_DROPPED = re.compile(rb"(?!)")
+if TYPE_CHECKING:
+    from claudeops.wire.listener import ServerContext
 
-
-class ServerContext:
-    """What all connections of one listener share.
-
-    ``handle(head, body, connection)`` gets every whole request and must end with ``connection.finish()`` or ``abort()``;
-    ``refuse(status, message)`` makes the answer to a request that cannot be framed (a whole response, connection: close).
-    ``handle_head(head, connection)`` returns who takes the body in parts, or None: ``handle`` will get it whole. It must decide by
-    method and target alone, since what it leaves to ``handle`` is remembered with the head.
-    ``dropped`` matches the names of headers that are read but not forwarded.
-    """
-
-    __slots__ = ("connections", "dropped", "handle", "handle_head", "is_draining", "max_body_bytes", "memo", "refuse", "scratch", "tick")
-
-    def __init__(
-        self,
-        handle: Callable[[RequestHead, bytes, ServerConnection], None],
-        refuse: Callable[[int, str], bytes],
-        *,
-        handle_head: Callable[[RequestHead, ServerConnection], Transit | None] | None = None,
-        dropped: re.Pattern[bytes] = NOTHING_DROPPED,
-        max_body_bytes: int = 65_536,
-    ) -> None:
-        self.handle = handle
-        self.handle_head = handle_head
-        self.refuse = refuse
-        self.dropped = dropped
-        self.max_body_bytes = max_body_bytes
-        self.memo: dict[bytes, RequestHead] = {}
-        self.scratch = NO_SCRATCH
-        self.connections: set[ServerConnection] = set()
-        self.is_draining = False
-        self.tick = 0
-
-    def new_connection(self) -> Any:  # a duck-typed asyncio.Protocol: uvloop looks its methods up by name
-        """The protocol factory for ``loop.create_server``."""
-        return ServerConnection(self)
-
-    def sweep(self) -> None:
-        """Once a second: close idle and slow connections, let requests check their time. No timer per request."""
-        self.tick += 1
-        for connection in list(self.connections):
-            connection.check(self.tick)
-
-    def drain(self) -> None:
-        """Close idle connections now and the others after the answer they wait for."""
-        self.is_draining = True
-        for connection in list(self.connections):
-            if connection.is_idle:
-                connection.transport.close()
-
-    def close(self) -> None:
-        """Drop every connection."""
-        for connection in list(self.connections):
-            connection.transport.abort()
+MAX_HEAD_BYTES: Final = 65_536
+IDLE_TICKS: Final = 75
+LINGER_TICKS: Final = 2
 
 
 class ServerConnection(Recipient):
@@ -97,8 +42,8 @@ class ServerConnection(Recipient):
     """
 
     __slots__ = (
-        "context", "has_answered", "head", "held", "intake", "is_closed", "is_eof", "is_lingering", "is_reading_paused", "is_walking",
-        "since", "transit", "transport",
+        "context", "has_answered", "head", "held", "intake", "is_closed", "is_eof", "is_full", "is_lingering", "is_reading_paused",
+        "is_walking", "since", "transit", "transport",
     )  # fmt: skip
 
     def __init__(self, context: ServerContext) -> None:
@@ -112,6 +57,7 @@ class ServerConnection(Recipient):
         self.has_answered = False  # bytes of the answer to the request under way have been written
         self.is_closed = False
         self.is_eof = False  # the client sends no more, and waits for its answers
+        self.is_full = False  # answers wait for the client to read: the next request waits too, or they would pile up
         self.is_lingering = False
         self.is_reading_paused = False
         self.is_walking = False
@@ -161,12 +107,17 @@ class ServerConnection(Recipient):
             transit.client_gone()
 
     def pause_writing(self) -> None:
+        self.is_full = True
         if self.transit is not None:
             self.transit.client_slow(True)
 
     def resume_writing(self) -> None:
+        self.is_full = False
         if self.transit is not None:
             self.transit.client_slow(False)
+        elif self.head is None and not self.is_lingering:
+            self.since = self.context.tick
+            self._go_on()
 
     # -- framing
 
@@ -334,10 +285,10 @@ class ServerConnection(Recipient):
         is_last = head is None or not head.keep_alive or self.context.is_draining
         if self.intake is not None or (is_last and self.held):
             self._linger()
-        elif self.held:
-            self._walk_held()
-        elif is_last or self.is_eof:
+        elif is_last:
             self.transport.close()
+        else:
+            self._go_on()
 
     def abort(self) -> None:
         """Cut the connection: the client must see that the answer is not whole."""
@@ -351,12 +302,23 @@ class ServerConnection(Recipient):
 
     # -- ends
 
+    def _go_on(self) -> None:
+        """With what has come meanwhile, once the client has read enough."""
+        if self.is_full:
+            self.pause_reading()
+        elif self.held:
+            self._walk_held()
+        elif self.is_eof:
+            self.transport.close()
+        elif self.is_reading_paused:
+            self.resume_reading()
+
     def _walk_held(self) -> None:
         """Pipelined requests, one after the other: answers of our own may come at once, and must not nest."""
         if self.is_walking:
             return
         self.is_walking = True
-        while self.held and self.head is None and not self.is_closed and not self.is_lingering:
+        while self.held and self.head is None and not (self.is_closed or self.is_full or self.is_lingering):
             self.resume_reading()
             held = self.held
             self._begin(held)
@@ -381,7 +343,8 @@ class ServerConnection(Recipient):
     def check(self, tick: int) -> None:
         """The sweep's visit."""
         if self.head is None:
-            self._check_waiting(tick - self.since)
+            if not self.is_full:
+                self._check_waiting(tick - self.since)
         elif self.intake is not None:
             self.intake.check()
         else:
@@ -393,7 +356,9 @@ class ServerConnection(Recipient):
     def _check_waiting(self, waited: int) -> None:
         """There is no request: none has come yet, or none will."""
         if self.is_lingering:
-            if waited >= LINGER_TICKS:
+            if self.transport.get_write_buffer_size():
+                self.since = self.context.tick  # the client still reads
+            elif waited >= LINGER_TICKS:
                 self.transport.abort()
         elif self.held:
             if waited > ARRIVAL_TICKS:

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from claudeops.wire.body import chunk
 from claudeops.wire.http1 import header, json_answer, parse_request_head, without_hop_lines, without_length
+from claudeops.wire.listener import NOTHING_DROPPED
 from claudeops.wire.memo import memo_key
-from claudeops.wire.server import NOTHING_DROPPED
 
 HEAD = (
     b"POST /v1/messages?beta=true HTTP/1.1\r\nHost: x\r\nX-Api-Key: k\r\nContent-Length: 12\r\nX-Custom:  a b \r\n"

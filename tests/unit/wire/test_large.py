@@ -8,7 +8,7 @@ from tests.wire_harness import Seen, Wire, serve
 
 from claudeops.sidecar.answer import framing_refusal
 from claudeops.wire.large import LARGE_BYTES, LargeReader
-from claudeops.wire.server import ServerContext
+from claudeops.wire.listener import ServerContext
 
 BODIES = [bytes([65 + number]) * (LARGE_BYTES + 1000 * number) for number in range(4)]
 FIRST, SECOND, THIRD, FOURTH = (POST + b"content-length: %d\r\n\r\n%b" % (len(body), body) for body in BODIES)

@@ -14,8 +14,9 @@ from tests.wire_harness import Seen, Wire, serve
 
 from claudeops.sidecar.answer import framing_refusal
 from claudeops.wire.http1 import RequestHead
+from claudeops.wire.listener import ServerContext
 from claudeops.wire.memo import HEAD_BYTES
-from claudeops.wire.server import IDLE_TICKS, ServerConnection, ServerContext
+from claudeops.wire.server import IDLE_TICKS, ServerConnection
 
 PLAIN = POST + b"content-length: 5\r\n\r\nhello"
 IN_CHUNKS = CHUNKED + b"3;a=b\r\nhel\r\n2\r\nlo\r\n0\r\nx-a: b\r\n\r\n"
