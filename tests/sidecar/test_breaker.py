@@ -11,7 +11,7 @@ from tests.sidecar.recorder import Answer, message, recorder, whole
 from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, proxy, resilience, run, until
 
 from claudeops.policy.breaker import BreakerParameters
-from claudeops.proxyconfig import BreakerPolicy, ModelChoice, ProxyConfig, Retry
+from claudeops.proxyconfig import BreakerPolicy, ModelChoice, ProxyConfig, Retry, Timeouts
 
 ERROR = b'{"type":"error","error":{"type":"%b","message":"no"}}'
 SPENT = b'{"type":"error","error":{"type":"rate_limit_error","message":"no","details":{"error_code":"enforced_spend_limit_reached"}}}'
@@ -22,6 +22,15 @@ def document(url: str, *, open_for_s: float = 30.0, consecutive_throttles: int =
     breaker = BreakerPolicy(minimum_requests=1, error_percent=50, consecutive_throttles=consecutive_throttles, open_for_s=open_for_s)
     retry = Retry(max_attempts=1, initial_backoff_s=0.01, max_backoff_s=0.02, budget_percent=100)
     return config(url, **({"resilience": resilience(breaker=breaker, retry=retry)} | parts))
+
+
+EAGER = BreakerPolicy(minimum_requests=1, error_percent=50)
+
+
+async def silent(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An upstream that takes requests and never answers."""
+    await read_request(reader)
+    await reader.read()
 
 
 def state(rig: Rig) -> str:
@@ -46,6 +55,30 @@ def test_errors_of_the_client_spend_limits_and_our_own_sheds_never_count() -> No
                 assert (await rig.call(ask())).reason in ("quota", "deadline")
             assert state(rig) == "Closed"
             assert rig.runtime.models[PRIMARY].breaker.counts(rig.runtime.clock()) == (0, 0)
+
+    run(test)
+
+
+def test_whose_patience_was_short_says_nothing_and_who_left_a_silent_upstream_does() -> None:
+    async def test() -> None:
+        slow = Timeouts(connect_s=1, first_byte_s=20, stream_idle_s=20, total_s=20)
+        async with raw_upstream(silent) as api, proxy(document(api.url, resilience=resilience(breaker=EAGER, timeouts=slow))) as rig:
+            reply = await rig.call(ask(), headers={"x-stainless-timeout": "0.1"})
+            assert (reply.status, reply.reason) == (504, "upstream")
+            assert (state(rig), rig.runtime.models[PRIMARY].counters[0].upstream) == ("Closed", {})
+        quick = Timeouts(connect_s=1, first_byte_s=0.8, stream_idle_s=20, total_s=20)
+        quick_rules = resilience(breaker=EAGER, timeouts=quick)
+        async with raw_upstream(silent) as api, proxy(document(api.url, resilience=quick_rules), sweep_s=30.0) as rig:
+            for is_streamed, silent_s, expected in ((True, 0.0, "Closed"), (False, 0.25, "Closed"), (True, 0.25, "Open")):
+                client = await rig.connect()
+                await client.send(json.dumps(ask(stream=is_streamed)).encode())
+                await until(lambda: rig.runtime.in_flight == 1)
+                since = rig.runtime.clock()
+                await until(lambda: rig.runtime.clock() >= since + silent_s)  # noqa: B023 - awaited here
+                client.writer.transport.abort()
+                await until(lambda: rig.runtime.in_flight == 0)
+                assert state(rig) == expected, (is_streamed, silent_s)
+            assert rig.runtime.models[PRIMARY].counters[0].upstream == {504: 1}
 
     run(test)
 

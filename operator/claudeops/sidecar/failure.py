@@ -35,7 +35,9 @@ class Failure:
     else helps; empty where there is none. ``is_counted``: the API may have counted tokens.
     """
 
-    __slots__ = ("body", "cause", "head", "is_counted", "is_final", "is_spend", "is_wished", "message", "retry_after_s", "status")
+    __slots__ = (
+        "body", "cause", "head", "is_counted", "is_final", "is_impatience", "is_spend", "is_wished", "message", "retry_after_s", "status",
+    )  # fmt: skip
 
     def __init__(self, status: int, message: str, *, is_counted: bool = False, head: bytes = b"", body: bytes = b"") -> None:
         self.status = status
@@ -50,6 +52,8 @@ class Failure:
         """``x-should-retry: false``."""
         self.is_wished = False
         """``x-should-retry: true``."""
+        self.is_impatience = False
+        """The time of this request was over, not what an upstream may take: nothing is known of that."""
         self.retry_after_s: float | None = None
 
     @property

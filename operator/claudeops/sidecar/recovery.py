@@ -58,6 +58,9 @@ class Recovery:
         if call.caller.kind == MESSAGES:
             if is_throttled:
                 self._count_throttle(call, failure, now)
+            if failure.is_impatience:
+                call.model.breaker.ignored(call.sent_at)
+                return
             count_upstream(call, failure.status)
             self.judge_model(call.model, failure, call.sent_at, now)
 

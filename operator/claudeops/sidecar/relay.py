@@ -7,8 +7,8 @@ Nothing reaches the client before an attempt can no longer be repeated: an error
 from __future__ import annotations
 
 from claudeops.policy.breaker import CLOSED
-from claudeops.sidecar.endpoint import MESSAGES, MODELS
-from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, Failure, failure_of_answer, failure_of_event
+from claudeops.sidecar.endpoint import MODELS
+from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure, failure_of_answer, failure_of_event
 from claudeops.sidecar.head_lines import EVENT_STREAM, open_head, whole_head
 from claudeops.sidecar.level_headers import READ_EVERY_S, read_levels
 from claudeops.sidecar.model import FALLBACK
@@ -83,14 +83,16 @@ class Relay(Transfer):
         self._cancel_hold()
         self.status = GONE
         if self.is_admitted:
-            if isinstance(self.upstream, Opening) or self.upstream is None:
+            is_sent = self.upstream is not None and not isinstance(self.upstream, Opening)
+            if not is_sent:
                 self.group.limiter.refund(self.estimated_input, now, entered_at=self.admitted_at, is_streamed=self.is_streamed)
             else:
                 self._guess_usage(now)
                 settle_usage(self, pipeline.runtime, now)
             self.drop_upstream()
-            if self.caller.kind == MESSAGES:
-                self.model.breaker.ignored(self.sent_at)
+            failure = Failure(TIMED_OUT, "the client has left")
+            failure.is_impatience = not (is_sent and self._is_upstream_hung(now))
+            pipeline.recovery.judge(self, failure, now)
             pipeline.admission.release(self, now)
         settle_answer(self, pipeline.runtime, now)
 
@@ -102,7 +104,7 @@ class Relay(Transfer):
         timeouts = config.resilience.timeouts
         if self.first_byte_at < self.sent_at:
             if now >= min(self.deadline, self.sent_at + timeouts.first_byte_s):
-                self._time_out("the upstream did not begin to answer in time", now)
+                self._time_out("the upstream did not begin to answer in time", now, is_impatience=not self._is_upstream_hung(now))
         elif self.upstream is not None and self.upstream.is_held:
             self.last_byte_at = now  # the client reads slowly, so we do too: that is not the upstream's silence
         else:
@@ -116,7 +118,7 @@ class Relay(Transfer):
         elif silent_s > idle_s:
             self._time_out("the upstream stopped in the middle of its answer", now)
         elif not self.has_relayed and now >= self.deadline:
-            self._time_out("the upstream's answer was not ready in time", now)
+            self._time_out("the upstream's answer was not ready in time", now, is_impatience=not self._is_upstream_hung(now))
 
     def _let_go(self, reader: EventReader, now: float) -> None:
         """The stream's last event has come, but not the answer's end: nobody waits for that until ``streamIdle``."""

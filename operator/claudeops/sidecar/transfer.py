@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from claudeops.sidecar.pipeline import Pipeline
 
 BAD_GATEWAY = 502
+SUSPECT_SHARE = 0.25
+"""Of ``timeouts.firstByte``: who is left waiting for so long has met an upstream that hangs, though it did not wait to the end."""
 
 
 class Transfer(Call):
@@ -60,10 +62,12 @@ class Transfer(Call):
         pipeline.admission.release(self, now)
         self._end(now)
 
-    def _time_out(self, reason: str, now: float) -> None:
+    def _time_out(self, reason: str, now: float, *, is_impatience: bool = False) -> None:
         self.drop_upstream()
         self._guess_usage(now)
-        self._fail(Failure(TIMED_OUT, reason, is_counted=True), now)
+        failure = Failure(TIMED_OUT, reason, is_counted=True)
+        failure.is_impatience = is_impatience
+        self._fail(failure, now)
 
     def _fail(self, failure: Failure, now: float) -> None:
         """The attempt failed: the pipeline may repeat it, unless the client has seen some of it."""
@@ -108,6 +112,17 @@ class Transfer(Call):
         self.client.finish()
 
     # -- parts
+
+    def _is_upstream_hung(self, now: float) -> bool:
+        """Has the upstream been silent for longer than one that works is, whoever lost patience first? A document is silent while it
+        is written."""
+        config = self.pipeline.runtime.config
+        assert config is not None
+        first_byte_s = config.resilience.timeouts.first_byte_s
+        limit_s = SUSPECT_SHARE * first_byte_s
+        if not self.is_streamed:
+            limit_s += (self.asked.max_tokens or self.model.model.max_output_tokens) / self.group.limiter.gate.slot_rate
+        return now - max(self.sent_at, self.last_byte_at) >= min(first_byte_s, limit_s)
 
     def _flush(self, now: float) -> None:
         """Tell the limiter what the stream has produced since, by its bytes."""
