@@ -135,7 +135,7 @@ def _readable_bytes(descriptor: int) -> int:
     return count[0]
 
 
-def test_a_farewell_ends_the_connection_without_an_error_and_nonsense_with_one() -> None:
+def test_a_farewell_ends_the_connection_without_an_error_nonsense_and_a_cut_with_one() -> None:
     async def part(writer: asyncio.StreamWriter) -> None:
         writer.write(b"some of it")
         await writer.drain()
@@ -153,7 +153,7 @@ def test_a_farewell_ends_the_connection_without_an_error_and_nonsense_with_one()
         writer.transport.abort()
 
     async def test() -> None:
-        for serve, error in ((farewell, None), (nonsense, ssl.SSLError), (cut, None)):
+        for serve, error in ((farewell, None), (nonsense, ssl.SSLError), (cut, ConnectionError)):
             async with Peer(serve) as place:
                 above = await dial(place)
                 await until(lambda above=above: above.is_lost)  # type: ignore[misc]
@@ -214,5 +214,34 @@ def test_an_answer_that_breaks_off_in_the_middle_of_its_records_is_no_answer() -
             async with proxy(config(url, upstream=Upstream(base_url=url, ca_bundle=CERTIFICATE.pem))) as rig:
                 reply = await rig.call(ask())
                 assert (reply.status, reply.headers["x-claudeops-reason"]) == (502, "upstream")
+
+    run(test)
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_an_answer_that_ends_with_its_connection_is_whole_only_behind_a_farewell(is_cut: bool) -> None:
+    """Anybody on the way may end the connection; only the upstream can say in TLS that this is the end (RFC 9112 section 9.8)."""
+
+    async def results(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/x-jsonl\r\nconnection: close\r\n\r\n" + b'{"custom_id":"a"}\n')
+        await writer.drain()
+        if is_cut:
+            writer.transport.abort()
+        else:
+            writer.close()
+
+    async def test() -> None:
+        async with Peer(results) as place:
+            url = f"https://127.0.0.1:{place.port}"
+            document = config(url, upstream=Upstream(base_url=url, ca_bundle=CERTIFICATE.pem), endpoints=("Batches",))
+            async with proxy(document) as rig:
+                client = await rig.connect()
+                await client.send(b"", path="/v1/messages/batches/msgbatch_1/results", method="GET")
+                if is_cut:
+                    with pytest.raises((asyncio.IncompleteReadError, ConnectionError, ValueError)):
+                        await client.read()
+                else:
+                    assert (await client.read()).body == b'{"custom_id":"a"}\n'
 
     run(test)

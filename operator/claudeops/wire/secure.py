@@ -81,9 +81,11 @@ class SecureTransport:
         return False
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.is_closed = True
         error = self.error or error
         handshake, self.handshake = self.handshake, None
+        if error is None and handshake is None and not self.is_closed:
+            error = ConnectionResetError("the connection ended without the upstream's farewell in TLS: by whomever")
+        self.is_closed = True
         if handshake is None:
             self.above.connection_lost(error)
         elif not handshake.done():
