@@ -66,9 +66,9 @@ def _serve(values: Mapping[str, str]) -> int:
             key_path=values["key-file"],
             token_path=values["token-file"],
             instance=values["instance"] or os.environ.get("HOSTNAME") or "unnamed",
-            listen=parse_address(values["listen"], "--listen"),
+            listen=parse_own_address(values["listen"], "--listen"),
             admin=parse_address(values["admin"], "--admin"),
-            state=parse_address(values["state"], "--state"),
+            state=parse_own_address(values["state"], "--state"),
             grace_s=_parse_seconds(values["grace"]),
             log_level=values["log-level"],
             identity_path=values["identity-file"],
@@ -83,6 +83,15 @@ def parse_address(text: str, flag: str) -> tuple[str, int]:
     if not separator or not port.isdecimal() or int(port) > 65_535:
         raise InvalidResource(f"{text!r} is no address: write HOST:PORT", path=flag)
     return host.removeprefix("[").removesuffix("]") or "0.0.0.0", int(port)
+
+
+def parse_own_address(text: str, flag: str) -> tuple[str, int]:
+    """One that nobody outside of the pod can reach: whoever reaches the API's listener uses the key. Raises InvalidResource."""
+    host, port = parse_address(text, flag)
+    if host not in ("localhost", "::1") and not (host.startswith("127.") and host.replace(".", "").isdecimal()):
+        message = f"{text!r} can be reached from outside, where nobody asks who calls: write 127.0.0.1:{port}, or another loopback address"
+        raise InvalidResource(message, path=flag)
+    return host, port
 
 
 def _parse_seconds(text: str) -> float:

@@ -12,7 +12,7 @@ from tests.unit.table import every
 
 from claudeops.errors import InvalidResource
 from claudeops.sidecar.admin import AdminServer, Page
-from claudeops.sidecar.command import FLAGS, configure, parse_address, run
+from claudeops.sidecar.command import FLAGS, configure, parse_address, parse_own_address, run
 from claudeops.sidecar.logs import JsonFormatter
 
 
@@ -52,6 +52,19 @@ def test_an_address_is_a_host_and_a_port(text: str, address: tuple[str, int]) ->
 def test_anything_else_is_refused_with_the_flag_named(text: str) -> None:
     with pytest.raises(InvalidResource, match=r"^--admin: "):
         parse_address(text, "--admin")
+
+
+@every("text", [":4141", "0.0.0.0:4141", "[::]:4141", "10.0.0.1:4141", "proxy.example:4141", "127.example:4141"])
+def test_the_api_and_the_state_are_never_served_to_others(text: str) -> None:
+    with pytest.raises(InvalidResource, match=r"^--listen: .* can be reached from outside"):
+        run(parse("--listen", text))
+    with pytest.raises(InvalidResource, match=r"^--state: .* can be reached from outside"):
+        run(parse("--state", text))
+
+
+@every("text", ["127.0.0.1:0", "127.0.0.9:4141", "localhost:1", "[::1]:4141"])
+def test_loopback_addresses_are_our_own(text: str) -> None:
+    assert parse_own_address(text, "--listen") == parse_address(text, "--listen")
 
 
 @pytest.mark.parametrize(
