@@ -330,6 +330,21 @@ def test_without_h2_the_configuration_is_refused_with_what_to_do(monkeypatch: py
     assert target.target_of(config("https://127.0.0.1")).shared is None
 
 
+def test_an_upstream_that_takes_no_request_at_all_is_a_502_and_not_a_storm_of_connections() -> None:
+    async def test() -> None:
+        async with Http2Server(whole, streams_max=0) as api, proxy(http2(api.url)) as rig:
+            reply = await rig.call(ask())
+            assert reply.status == 502
+            assert "MAX_CONCURRENT_STREAMS is 0" in reply.json["error"]["message"]
+            assert len(api.connections) == 3, "one for each attempt"
+            await until(lambda: all(connection.is_lost for connection in api.connections))
+            assert is_settled(rig)
+            api.streams_max = None
+            assert (await rig.call(ask())).status == 200
+
+    run(test)
+
+
 def test_a_silent_upstream_is_a_504_and_its_stream_reset() -> None:
     async def test() -> None:
         document = resilience(timeouts=Timeouts(connect_s=1, first_byte_s=0.2, stream_idle_s=1, total_s=0.5))

@@ -41,6 +41,10 @@ class Http2Pool(Pool):
             await self._get_ready(connection)
             if not connection.is_open:
                 raise UpstreamUnavailable("the upstream closed a new connection at once")
+            connection.retires_at = self._end_of_life()
+            if not connection.has_room:  # nor would the next one have any: it would be opened at once, and so on
+                connection.close()
+                raise UpstreamUnavailable("the upstream takes no request on a new connection: its SETTINGS_MAX_CONCURRENT_STREAMS is 0")
         except UpstreamUnavailable as error:
             self.opening -= 1
             self.promised -= 1
@@ -50,7 +54,6 @@ class Http2Pool(Pool):
             return
         self.opening -= 1
         self.promised -= 1
-        connection.retires_at = self._end_of_life()
         self.connections.append(connection)
         self._serve_waiting()
 
