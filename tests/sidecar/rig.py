@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import uvloop
+from tests.virtual_loop import VirtualLoop
 
 from claudeops.exchange import Assignment
 from claudeops.proxyconfig import (
@@ -199,7 +200,7 @@ def ask(text: str = "hello", **members: Any) -> dict[str, Any]:
 async def proxy(document: ProxyConfig, *, sweep_s: float = 0.05) -> AsyncIterator[Rig]:
     """A proxy with this configuration; its once-a-second sweep runs faster."""
     loop = asyncio.get_running_loop()
-    runtime = Runtime(time.monotonic, wall_clock=time.time)
+    runtime = Runtime(loop.clock if isinstance(loop, VirtualLoop) else time.monotonic, wall_clock=time.time)
     pipeline = Pipeline(loop, runtime)
     runtime.apply_config(document, runtime.clock())
     runtime.set_key(KEY)

@@ -50,11 +50,11 @@ def book(call: Call, runtime: Runtime) -> None:
 def book_probe(model: ModelRuntime, body: bytes) -> None:
     """A half-open probe of our own is paid for, and counts against the limits, like any request."""
     usage, counters = Usage(), model.group.counters
+    counters.used_requests += 1
     if not read_answer(usage, body) or not usage.is_known:
         model.used.count_unknown(NO_USAGE)
         return
     model.used.standard.add(usage.tokens)
-    counters.used_requests += 1
     counters.used_input += usage.uncached
     counters.used_output += usage.output
 

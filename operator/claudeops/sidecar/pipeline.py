@@ -308,8 +308,9 @@ class Pipeline:
         config, pool = runtime.config, self.pool
         if config is None or pool is None or runtime.key is None or runtime.is_draining:
             return
+        asked = {probe.model for probe in self.probes}
         for model in runtime.tiers:
-            if wants_probe(model, now):
+            if model not in asked and wants_probe(model, now):
                 probe = Probe(self, model, timeout_s=config.resilience.timeouts.first_byte_s, now=now)
                 self.probes.add(probe)
                 pool.send(probe, probe.request(config.resilience.breaker.probe_max_tokens))

@@ -11,12 +11,14 @@ from claudeops.sidecar.booking import book_probe
 from claudeops.sidecar.failure import NO_CONNECTION, TIMED_OUT, Failure, failure_of_answer
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.stage.route import PROBE_EVERY_S
+from claudeops.wire.pool import Opening
 from claudeops.wire.transit import Transit
 
 if TYPE_CHECKING:
     from claudeops.sidecar.pipeline import Pipeline
 
 API_VERSION = b"2023-06-01"
+OK = 200
 GRACE_S = 0.5
 """How long a half-open breaker waits for a request of the application to be its probe."""
 
@@ -72,7 +74,7 @@ class Probe(Transit):
         self.body += body
         if not is_complete:
             return
-        if self.status == 200:
+        if self.status == OK:
             book_probe(self.model, self.body)
             self.pipeline.end_probe(self, None)
         else:
@@ -80,10 +82,14 @@ class Probe(Transit):
             self.pipeline.end_probe(self, failure_of_answer(self.status, self.head, self.body, wall_s=wall_s))
 
     def failed(self, reason: str, *, is_unreachable: bool) -> None:
+        if self.status == OK:
+            book_probe(self.model, self.body)
         self.pipeline.end_probe(self, Failure(NO_CONNECTION if is_unreachable else 502, reason))
 
     def check(self) -> None:
         if self.pipeline.runtime.clock() >= self.deadline:
+            if not isinstance(self.upstream, Opening) and self.status in (0, OK):
+                book_probe(self.model, self.body)  # the API has got it
             self.drop_upstream()
             self.pipeline.end_probe(self, Failure(TIMED_OUT, "the probe was not answered in time"))
 

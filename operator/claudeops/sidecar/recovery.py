@@ -14,7 +14,7 @@ from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.admission import Admission
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.endpoint import MESSAGES, MODELS
-from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure
+from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, Failure
 from claudeops.sidecar.level_headers import are_levels_high
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
@@ -119,7 +119,7 @@ class Recovery:
     # -- parts
 
     def _end_attempt(self, call: Call, failure: Failure, now: float) -> None:
-        if failure.is_counted or (failure.status == TIMED_OUT and not failure.is_answer):
+        if failure.is_counted:
             settle_usage(call, self.runtime, now)
         else:
             call.group.limiter.refund(call.estimated_input, now, entered_at=call.admitted_at, is_streamed=call.is_streamed)

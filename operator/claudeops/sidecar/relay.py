@@ -18,7 +18,6 @@ from claudeops.sidecar.thought import ThoughtReader
 from claudeops.sidecar.transfer import BAD_GATEWAY, Transfer
 from claudeops.sidecar.usage import EventReader, read_answer
 from claudeops.wire.http1 import LAST_CHUNK
-from claudeops.wire.pool import Opening
 
 HOLD_MAX_BYTES = 262_144
 ERROR_MAX_BYTES = 1_048_576
@@ -81,19 +80,19 @@ class Relay(Transfer):
         now = pipeline.runtime.clock()
         pipeline.forget(self)
         self._cancel_hold()
-        self.status = GONE
         if self.is_admitted:
-            is_sent = self.upstream is not None and not isinstance(self.upstream, Opening)
-            if not is_sent:
-                self.group.limiter.refund(self.estimated_input, now, entered_at=self.admitted_at, is_streamed=self.is_streamed)
-            else:
+            is_sent = self._is_sent()
+            if self._may_be_counted():
                 self._guess_usage(now)
                 settle_usage(self, pipeline.runtime, now)
+            else:
+                self.group.limiter.refund(self.estimated_input, now, entered_at=self.admitted_at, is_streamed=self.is_streamed)
             self.drop_upstream()
             failure = Failure(TIMED_OUT, "the client has left")
             failure.is_impatience = not (is_sent and self._is_upstream_hung(now))
             pipeline.recovery.judge(self, failure, now)
             pipeline.admission.release(self, now)
+        self.status = GONE
         settle_answer(self, pipeline.runtime, now)
 
     def check(self) -> None:

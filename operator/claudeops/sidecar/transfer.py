@@ -15,6 +15,7 @@ from claudeops.sidecar.stage.session import refused_key
 from claudeops.sidecar.tap import Tap
 from claudeops.sidecar.usage import EventReader
 from claudeops.wire.http1 import LAST_CHUNK, RequestHead
+from claudeops.wire.pool import Opening
 from claudeops.wire.server import ServerConnection
 
 if TYPE_CHECKING:
@@ -63,9 +64,10 @@ class Transfer(Call):
         self._end(now)
 
     def _time_out(self, reason: str, now: float, *, is_impatience: bool = False) -> None:
+        failure = Failure(TIMED_OUT, reason, is_counted=self._may_be_counted())
         self.drop_upstream()
-        self._guess_usage(now)
-        failure = Failure(TIMED_OUT, reason, is_counted=True)
+        if failure.is_counted:
+            self._guess_usage(now)
         failure.is_impatience = is_impatience
         self._fail(failure, now)
 
@@ -140,6 +142,14 @@ class Transfer(Call):
     def _is_counted(self) -> bool:
         """Has the API begun to work on it, as far as one can see?"""
         return self.first_byte_at >= self.sent_at and self.status == 200
+
+    def _is_sent(self) -> bool:
+        """There is a connection, so it has the request."""
+        return self.upstream is not None and not isinstance(self.upstream, Opening)
+
+    def _may_be_counted(self) -> bool:
+        """Of an attempt that nobody waits for any longer: has the API got it, and not refused it?"""
+        return self._is_sent() and (self.first_byte_at < self.sent_at or self.status == 200)
 
     def _guess_usage(self, now: float) -> None:
         """The end of the answer will not come: what was produced is known by the stream's bytes, or by the time that has passed."""

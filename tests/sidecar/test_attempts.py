@@ -1,0 +1,81 @@
+"""What an attempt leaves behind, however it ends: only what the API has been given is booked, and it is booked once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import Any
+
+from tests.sidecar.desk import desk
+from tests.sidecar.rig import PRIMARY, ask, config, is_settled, proxy, resilience, until
+from tests.virtual_loop import VirtualLoop, run_virtually
+
+from claudeops.catalogue.price import Tokens
+from claudeops.proxyconfig import BreakerPolicy, ProxyConfig, Retry, Timeouts
+
+ONCE = Retry(max_attempts=1)
+
+
+def document(url: str, **parts: Any) -> ProxyConfig:
+    return config(url, **({"resilience": resilience(retry=ONCE)} | parts))
+
+
+def test_a_connection_that_takes_too_long_to_open_has_used_nothing() -> None:
+    async def test(loop: VirtualLoop) -> None:
+        async with desk() as api, proxy(document(api.url)) as rig:
+            port = int(api.url.rpartition(":")[2])
+            loop.connecting = lambda to: 0.9 if to == port else 0.0
+            limiter = rig.runtime.models[PRIMARY].group.limiter
+            reply = await rig.call(ask(), headers={"x-stainless-timeout": "0.5"})
+            assert (reply.status, reply.reason) == (504, "upstream")
+            used = rig.runtime.models[PRIMARY].used
+            assert (used.tokens(), used.unknown) == (Tokens(), {})
+            assert rig.runtime.models[PRIMARY].group.counters.used_requests == 0
+            assert (limiter.requests.level, limiter.input.level) == (limiter.requests.burst, limiter.input.burst)
+            assert is_settled(rig) and not api.arrivals
+
+    run_virtually(test)
+
+
+def test_an_error_whose_body_does_not_come_has_used_nothing() -> None:
+    async def test(loop: VirtualLoop) -> None:
+        short = resilience(retry=ONCE, timeouts=Timeouts(connect_s=1, first_byte_s=5, stream_idle_s=1, total_s=30))
+        async with desk() as api, proxy(document(api.url, resilience=short)) as rig:
+            for leaves in (False, True):
+                client = await rig.connect()
+                await client.send(json.dumps(ask()).encode())
+                (await api.next()).writer.write(b"HTTP/1.1 529 X\r\ncontent-length: 9\r\n\r\n{")
+                await asyncio.sleep(0.5)
+                if leaves:
+                    client.writer.transport.abort()
+                else:
+                    assert (await client.read()).status == 504
+                await until(lambda: is_settled(rig))
+                used = rig.runtime.models[PRIMARY]
+                assert (used.used.tokens(), used.used.unknown, used.group.counters.used_requests) == (Tokens(), {}, 0)
+
+    run_virtually(test)
+
+
+def test_a_probe_that_the_api_was_given_is_booked_and_one_that_was_not_is_not() -> None:
+    async def test(loop: VirtualLoop) -> None:
+        eager = BreakerPolicy(minimum_requests=1, open_for_s=1.0)
+        rules = resilience(retry=ONCE, breaker=eager, timeouts=Timeouts(connect_s=1, first_byte_s=5, stream_idle_s=5, total_s=30))
+        async with desk() as api, proxy(document(api.url, resilience=rules)) as rig:
+            model = rig.runtime.models[PRIMARY]
+            client = await rig.connect()
+            await client.send(json.dumps(ask()).encode())
+            (await api.next()).answer({"type": "error", "error": {"type": "api_error", "message": "no"}}, status=500)
+            assert (await client.read()).status == 500
+            assert (await api.next()).json["max_tokens"] <= 50
+            await asyncio.sleep(4.0)
+            assert len(api.arrivals) == 2, "no probe beside one that is not answered"
+            await until(lambda: model.breaker.state == "Open")
+            assert (model.group.counters.used_requests, model.used.unknown) == (1, {"usage": 1}), "nobody has said what it used"
+            (await api.next()).answer({"type": "error", "error": {"type": "api_error", "message": "no"}}, status=500)
+            await until(lambda: model.breaker.state == "Open")
+            (await api.next()).answer(b"{")
+            await until(lambda: model.breaker.state == "Closed")
+            assert (model.group.counters.used_requests, model.used.unknown) == (2, {"usage": 2})
+
+    run_virtually(test)
