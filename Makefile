@@ -76,7 +76,7 @@ profile: $(STAMP) ## where the microseconds of a request go, stage by stage
 soak: $(STAMP) ## 200,000 mixed requests with faults: flat memory, nothing left behind
 	@$(PY) -m bench.soak $(ARGS)
 
-fuzz: $(STAMP) ## ten minutes of hostile bytes on HTTP, JSON and streams (ARGS="--minutes 60")
+fuzz: $(STAMP) ## ten minutes of hostile bytes on HTTP, JSON and streams, and of storms over the whole path (ARGS="--minutes 60")
 	@$(PY) -m tests.fuzz $(ARGS)
 
 completion: ## print the line that switches on shell completion

@@ -14,7 +14,9 @@ from tests.fuzz.__main__ import TARGETS, bytes_of, load
 from claudeops.wire import transit as transit_module
 
 pytestmark = pytest.mark.skipif(not transit_module.__file__.endswith(".py"), reason="a compiled Transit has no interpreted subclasses")
-SEEDS = {"requests": 3_000, "answers": 8_000, "calls": 1_500}
+SEEDS = {"requests": 3_000, "answers": 8_000, "calls": 1_500, "storms": 16}
+SEARCHED = [target for target in TARGETS if target != "storms"]
+"""A storm takes fifty times as long as the others, and what it leaves behind is part of its check."""
 EVERYTHING = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example]
 
 
@@ -28,7 +30,7 @@ def test_no_bytes_crash_it_hang_it_or_put_it_out_of_step(target: str) -> None:
             raise AssertionError(f"seed {seed}: python -m tests.fuzz --target {target} --replay {bytes_of(seed).hex()}") from error
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", SEARCHED)
 def test_nor_do_those_that_hypothesis_finds(target: str) -> None:
     check = load(target)
 
@@ -40,7 +42,7 @@ def test_nor_do_those_that_hypothesis_finds(target: str) -> None:
     search()
 
 
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("target", SEARCHED)
 def test_nothing_is_left_behind(target: str) -> None:
     check = load(target)
 

@@ -219,6 +219,8 @@ class Connection(asyncio.Protocol):
     def reset(self) -> None:
         """Break the connection so that the peer sees a reset, not an orderly end."""
         self.on_gone = None
+        if self.transport.is_closing():
+            return  # the peer was faster
         sock = self.transport.get_extra_info("socket")
         if sock is not None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)
