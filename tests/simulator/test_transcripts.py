@@ -27,6 +27,15 @@ EVENTS = {
     "error",
 }
 DELTAS = {"text_delta", "input_json_delta", "citations_delta", "thinking_delta", "signature_delta", "compaction_delta"}
+BLOCKS = {
+    *("text", "thinking", "redacted_thinking", "tool_use", "server_tool_use", "web_search_tool_result", "web_fetch_tool_result"),
+    *("code_execution_tool_result", "bash_code_execution_tool_result", "text_editor_code_execution_tool_result"),
+    *("tool_search_tool_result", "container_upload", "advisor_tool_result", "mcp_tool_use", "mcp_tool_result", "mcp_tool_listing"),
+    *("compaction", "fallback", "connector_text"),
+}
+"""Source: reference anthropic-api, section 8."""
+STOP_REASONS = {"end_turn", "stop_sequence", "tool_use", "pause_turn", "refusal", "model_context_window_exceeded", "compaction"}
+"""And ``max_tokens``, which every answer of the simulator's own may have."""
 
 
 @pytest.fixture(scope="module")
@@ -81,12 +90,15 @@ def test_deltas_add_up(player: Simulator) -> None:
     assert content("compaction")[0]["content"].startswith("The user asked")
 
 
-def test_every_documented_event_and_delta_is_in_a_transcript() -> None:
+def test_every_documented_event_delta_block_and_stop_reason_is_in_a_transcript() -> None:
     written = [data for text in TEXTS.values() for data in datas(text)]
     kinds = {data["type"] for data in written}
     deltas = {data["delta"]["type"] for data in written if data["type"] == "content_block_delta"}
     assert kinds > EVENTS
     assert deltas > DELTAS
+    blocks = {data["content_block"]["type"] for data in written if data["type"] == "content_block_start"}
+    assert blocks > BLOCKS
+    assert {data["delta"]["stop_reason"] for data in written if data["type"] == "message_delta"} >= STOP_REASONS
 
 
 def test_a_transcript_is_limited_and_booked_like_an_answer(player: Simulator) -> None:
