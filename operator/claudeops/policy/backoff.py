@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from random import Random
+from typing import Final
 
-RETRY_AFTER_SPREAD = 0.5
+RETRY_AFTER_SPREAD: Final = 0.5
 
 
 def full_jitter_s(attempt: int, initial_s: float, maximum_s: float, rng: Random) -> float:

@@ -13,7 +13,7 @@ CONSECUTIVE_THROTTLES: Final = "ConsecutiveThrottles"
 ERROR_SHARE: Final = "ErrorShare"
 UNREACHABLE: Final = "Unreachable"
 
-_CELLS = 10
+_CELLS: Final = 10
 
 
 @dataclass(frozen=True, slots=True)

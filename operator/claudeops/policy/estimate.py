@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-START_TOKENS_PER_BYTE = 0.25
-CACHE_MEMORY_S = 300.0
-LARGE_BYTES = 1024
-KEPT_BYTES = 1_048_576
+from typing import Final
+
+START_TOKENS_PER_BYTE: Final = 0.25
+CACHE_MEMORY_S: Final = 300.0
+LARGE_BYTES: Final = 1024
+KEPT_BYTES: Final = 1_048_576
 
 
 class TokenRatio:

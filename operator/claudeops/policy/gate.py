@@ -7,15 +7,16 @@ stream must stay under the leased output rate; a mirror of the API's output buck
 from __future__ import annotations
 
 from math import exp, inf
+from typing import Final
 
 from claudeops.policy.bucket import TokenBucket
 
-START_SLOT_RATE = 53.0
+START_SLOT_RATE: Final = 53.0
 """Tokens a second and stream before anything was learned, time to first token included."""
-START_MEAN_OUTPUT = 480.0
-MEMORY_S = 60.0
-FOLD_S = 0.25
-PRIOR_S = 5.0
+START_MEAN_OUTPUT: Final = 480.0
+MEMORY_S: Final = 60.0
+FOLD_S: Final = 0.25
+PRIOR_S: Final = 5.0
 """The estimate in force weighs at least as much as a gate that was full for this long."""
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-TOKEN_SLACK = 1000.0
+TOKEN_SLACK: Final = 1000.0
 """`remaining` is rounded to the nearest thousand tokens: the last thousand counts as full."""
-REQUEST_SLACK = 1.0
-STALE_S = 12.0
-TOKEN_SIZE_MIN = 5000.0
-REQUEST_SIZE_MIN = 5.0
+REQUEST_SLACK: Final = 1.0
+STALE_S: Final = 12.0
+TOKEN_SIZE_MIN: Final = 5000.0
+REQUEST_SIZE_MIN: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)

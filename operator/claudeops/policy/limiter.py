@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.policy.bucket import TokenBucket
 from claudeops.policy.gate import StreamGate
 from claudeops.policy.level import STALE_S, LevelGauge, Sample, governor_scale
 from claudeops.policy.rates import Rates
 
-BURST_S = 1.0
-REQUEST_BURST_MIN = 0.5
+BURST_S: Final = 1.0
+REQUEST_BURST_MIN: Final = 0.5
 
 
 class GroupLimiter:

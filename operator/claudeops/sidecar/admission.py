@@ -9,6 +9,7 @@ from __future__ import annotations
 from asyncio import AbstractEventLoop, TimerHandle
 from collections.abc import Callable
 from math import inf
+from typing import Final
 
 from claudeops.policy.estimate import Mean
 from claudeops.sidecar.answer import PARKED, Answer
@@ -16,11 +17,11 @@ from claudeops.sidecar.call import Call
 from claudeops.sidecar.group import GroupRuntime
 from claudeops.sidecar.runtime import Runtime
 
-AUXILIARY_CONNECTIONS = 8
+AUXILIARY_CONNECTIONS: Final = 8
 """Of each auxiliary pool."""
-LEARNED = 50
-WAKE_MIN_S = 0.001
-WAKE_MAX_S = 0.25
+LEARNED: Final = 50
+WAKE_MIN_S: Final = 0.001
+WAKE_MAX_S: Final = 0.25
 """A wait that hangs on running streams is an estimate: look again this often, besides at every end of a request."""
 
 

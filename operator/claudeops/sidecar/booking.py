@@ -7,6 +7,8 @@ to its end.
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.catalogue import Model
 from claudeops.catalogue.price import STANDARD, Tokens, is_long_prompt
 from claudeops.sidecar.call import Call
@@ -15,8 +17,8 @@ from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.usage import NO_EXTRAS, Usage, read_answer
 
-FALLBACK_ROUND = "fallback_message"
-COMPACTION_ROUND = "compaction"
+FALLBACK_ROUND: Final = "fallback_message"
+COMPACTION_ROUND: Final = "compaction"
 
 
 def is_plain(call: Call) -> bool:

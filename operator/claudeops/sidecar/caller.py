@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
+from typing import Final
 
 from claudeops.sidecar.coding import coding_of
 from claudeops.sidecar.endpoint import COUNT_TOKENS, MESSAGES, NEW_BATCH, kind_of
 from claudeops.sidecar.tokenformat import merge_beta
 from claudeops.wire.http1 import RequestHead
 
-PRIORITIES = {b"interactive": 0, b"background": 1}
-SESSION = b"x-claudeops-session"
-_CODING_LINE = re.compile(rb"^content-encoding[ \t]*:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+PRIORITIES: Final = {b"interactive": 0, b"background": 1}
+SESSION: Final = b"x-claudeops-session"
+_CODING_LINE: Final = re.compile(rb"^content-encoding[ \t]*:[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
 
 
 class Caller:

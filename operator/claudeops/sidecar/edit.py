@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.sidecar.wireformat import ABSENT, UNREADABLE, Raw, RequestJson, decode_members, encode
 from claudeops.wire.transit import Part
 
 Edit = bytes | tuple[Part, ...]
 """New JSON of a member, whole or in parts."""
-REMOVE = b""
+REMOVE: Final = b""
 """Leave the member out."""
-LARGE_BYTES = 4096
-BEGINNING_BYTES = 64
+LARGE_BYTES: Final = 4096
+BEGINNING_BYTES: Final = 64
 """A search for all of a large value would compare it byte by byte."""
 
 

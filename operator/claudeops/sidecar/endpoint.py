@@ -17,17 +17,17 @@ FILES: Final = 7
 NAMES: Final = {BATCHES: "Batches", NEW_BATCH: "Batches", FILES: "Files"}
 """As ``endpoints`` of a workload calls them."""
 POOLS: Final = {BATCHES: "batches", NEW_BATCH: "batches", FILES: "files"}
-_MEBIBYTE = 1024 * 1024
+_MEBIBYTE: Final = 1024 * 1024
 BODY_MAX_BYTES: Final = {BATCHES: _MEBIBYTE, NEW_BATCH: 256 * _MEBIBYTE, FILES: 501 * _MEBIBYTE}
 """The API's limits (reference anthropic-api, section 10); a file has its form around it."""
-_ID = rb"/[\w-][\w.:@-]*"
-_PATHS = re.compile(
+_ID: Final = rb"/[\w-][\w.:@-]*"
+_PATHS: Final = re.compile(
     rb"(?P<m>POST /v1/messages)|(?P<c>POST /v1/messages/count_tokens)|(?P<i>GET /v1/models(?:ID)?)|(?P<p>HEAD /.*|GET /api/hello)"
     rb"|(?P<n>POST /v1/messages/batches)"
     rb"|(?P<b>GET /v1/messages/batches(?:ID(?:/results)?)?|DELETE /v1/messages/batchesID|POST /v1/messages/batchesID/cancel)"
     rb"|(?P<f>POST /v1/files|GET /v1/files(?:ID(?:/content)?)?|DELETE /v1/filesID)".replace(b"ID", _ID)
 )
-_KINDS = {"m": MESSAGES, "c": COUNT_TOKENS, "i": MODELS, "p": PROBE, "n": NEW_BATCH, "b": BATCHES, "f": FILES}
+_KINDS: Final = {"m": MESSAGES, "c": COUNT_TOKENS, "i": MODELS, "p": PROBE, "n": NEW_BATCH, "b": BATCHES, "f": FILES}
 
 
 def kind_of(method: bytes, path: bytes) -> int:

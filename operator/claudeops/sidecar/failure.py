@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.sidecar.wireformat import UNREADABLE, ErrorBody, decode_error
 from claudeops.wire.http1 import header
 
-THROTTLED = 429
-RETRIED = frozenset((408, 409, 429))
+THROTTLED: Final = 429
+RETRIED: Final = frozenset((408, 409, 429))
 """And every 5xx."""
-SPEND_CODES = ("enforced_spend_limit_reached", "contract_spend_limit_reached")
-STREAM_STATUS = {
+SPEND_CODES: Final[tuple[str, ...]] = ("enforced_spend_limit_reached", "contract_spend_limit_reached")
+STREAM_STATUS: Final = {
     "overloaded_error": 529,
     "rate_limit_error": 429,
     "timeout_error": 504,
@@ -21,9 +23,9 @@ STREAM_STATUS = {
     "request_too_large": 413,
     "billing_error": 402,
 }
-NO_CONNECTION = 0
-TIMED_OUT = 504
-RETRY_AFTER_MAX_S = 86_400.0
+NO_CONNECTION: Final = 0
+TIMED_OUT: Final = 504
+RETRY_AFTER_MAX_S: Final = 86_400.0
 """The longest ``retry-after`` that is obeyed as it stands; a longer one counts as this: once a day is no burden on anybody, and an
 answer that was wrong is not believed for good."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from claudeops.policy.lease_state import HeldLease, LeasePhase, effective_lease
 from claudeops.policy.limiter import GroupLimiter
@@ -13,13 +13,13 @@ from claudeops.sidecar.counters import GroupCounters
 if TYPE_CHECKING:
     from claudeops.sidecar.call import Call
 
-UNLIMITED = Rates(1e6, 1e9, 1e7)
+UNLIMITED: Final = Rates(1e6, 1e9, 1e7)
 """What a group without lease and baseline may use where there is no controller at all. Finite: the gate learns from ratios."""
-NOTHING = Rates(0.0, 0.0, 0.0)
-COUNT_TOKENS = "count-tokens"
-OTHER = "other"
+NOTHING: Final = Rates(0.0, 0.0, 0.0)
+COUNT_TOKENS: Final = "count-tokens"
+OTHER: Final = "other"
 """Pool of everything that is relayed without limits of its own (``/v1/models``)."""
-AUXILIARY = (COUNT_TOKENS, OTHER, "batches", "files")
+AUXILIARY: Final[tuple[str, ...]] = (COUNT_TOKENS, OTHER, "batches", "files")
 """Pools of requests only. Each has a few connections of its own, so that long uploads hold up nothing else."""
 
 

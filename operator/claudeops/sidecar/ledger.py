@@ -7,15 +7,16 @@ the API or a client chooses must not grow anything.
 from __future__ import annotations
 
 from functools import reduce
+from typing import Final
 
 from claudeops.catalogue import Model, PriceRules
 from claudeops.catalogue.price import STANDARD, Rates, Terms, Tokens, cost_of, rates_of, web_search_pico
 
-UNKNOWN = "other"
-LONG = Terms(is_long=True)
-NO_MODEL = "model"
-NO_TERMS = "terms"
-NO_USAGE = "usage"
+UNKNOWN: Final = "other"
+LONG: Final = Terms(is_long=True)
+NO_MODEL: Final = "model"
+NO_TERMS: Final = "terms"
+NO_USAGE: Final = "usage"
 """Why the cost of an answer is not known: its model is none of the catalogue's, no price is published for its terms, it does not say
 what it used."""
 

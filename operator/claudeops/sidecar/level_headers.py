@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.policy.level import Sample
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.runtime import Runtime
 from claudeops.wire.http1 import header
 
-READ_EVERY_S = 0.02
+READ_EVERY_S: Final = 0.02
 """Of the answers to one group, this many seconds apart at least: the newest reading is all that counts."""
-HIGH_LEVEL = 0.25
-DIGITS_MAX = 12
+HIGH_LEVEL: Final = 0.25
+DIGITS_MAX: Final = 12
 """Of a figure that is worth reading: a larger one would be refused by the controller, and the whole report with it."""
-_NAMES = tuple(
+_NAMES: Final = tuple(
     (f"anthropic-ratelimit-{name}-limit".encode(), f"anthropic-ratelimit-{name}-remaining".encode())
     for name in ("requests", "input-tokens", "output-tokens", "tokens")
 )
-_SCARCEST = 3
+_SCARCEST: Final = 3
 
 
 def read_levels(call: Call, runtime: Runtime, head: bytes, now: float) -> None:

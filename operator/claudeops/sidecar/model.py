@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.catalogue import Model
 from claudeops.policy.breaker import Breaker, BreakerParameters
 from claudeops.policy.estimate import TokenRatio
@@ -11,9 +13,9 @@ from claudeops.sidecar.group import GroupRuntime
 from claudeops.sidecar.ledger import Used
 from claudeops.wire.http1 import CLOSE_LINE
 
-TIERS = ("primary", "fallback")
-PRIMARY = 0
-FALLBACK = 1
+TIERS: Final[tuple[str, ...]] = ("primary", "fallback")
+PRIMARY: Final = 0
+FALLBACK: Final = 1
 
 
 class ModelRuntime:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.policy.sketch import Sketch, bucket_of
 from claudeops.sidecar.booking import book, context_tokens, is_plain
 from claudeops.sidecar.call import Call
@@ -10,9 +12,9 @@ from claudeops.sidecar.edit import REMOVE
 from claudeops.sidecar.model import FALLBACK
 from claudeops.sidecar.runtime import Runtime
 
-_MEMBERS = {"effort": "output_config.effort"}
+_MEMBERS: Final = {"effort": "output_config.effort"}
 """Where an adjustment is not called as the member that it changes."""
-GONE = 499
+GONE: Final = 499
 """The status under which a client that left is counted."""
 
 

@@ -6,12 +6,14 @@ younger ones exist. That needs no session, and holds for those that have no id t
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.sidecar.wireformat import UNREADABLE, ThoughtJson, decode_thought_event, decode_thoughts
 
-BLOCKS_MAX = 65_536
-THINKING_TYPES = ("thinking", "redacted_thinking")
-LINE_MAX_BYTES = 262_144
-_MARKS = (b"signature", b'"redacted_thinking"')
+BLOCKS_MAX: Final = 65_536
+THINKING_TYPES: Final[tuple[str, ...]] = ("thinking", "redacted_thinking")
+LINE_MAX_BYTES: Final = 262_144
+_MARKS: Final[tuple[bytes, ...]] = (b"signature", b'"redacted_thinking"')
 
 
 class ThoughtAuthors:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from claudeops.catalogue.price import STANDARD, Terms, Tokens
 from claudeops.sidecar.spelling import TAIL_MAX_BYTES, Respelling, is_usual
@@ -24,10 +24,10 @@ from claudeops.sidecar.wireformat import (
     decode_stop_details,
 )
 
-BILLED_REFUSALS = frozenset(("bio", "frontier_llm", "reasoning_extraction"))
+BILLED_REFUSALS: Final = frozenset(("bio", "frontier_llm", "reasoning_extraction"))
 """Categories of refusals that are billed though they come before any output (anthropic-api.md section 8)."""
-_MESSAGE = b"event: message_"
-_HARMLESS = (b"event: message_start", b"event: ping", b":")
+_MESSAGE: Final = b"event: message_"
+_HARMLESS: Final[tuple[bytes, ...]] = (b"event: message_start", b"event: ping", b":")
 """A comment is no event."""
 
 
@@ -69,7 +69,7 @@ class Extras:
         return self.is_refused and self.refusal not in BILLED_REFUSALS
 
 
-NO_EXTRAS = Extras()
+NO_EXTRAS: Final = Extras()
 
 
 class Usage:

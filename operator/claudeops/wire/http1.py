@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import re
 from http import HTTPStatus
+from typing import Final
 
 import httptools
 
 from claudeops.wire.problem import BadRequest
 
-HEAD_END = b"\r\n\r\n"
-HOP_BY_HOP = frozenset(
+HEAD_END: Final = b"\r\n\r\n"
+HOP_BY_HOP: Final = frozenset(
     b"connection keep-alive proxy-connection proxy-authorization proxy-authenticate te trailer transfer-encoding upgrade host "
     b"content-length expect accept-encoding".split()
 )
 """Request header lines that belong to one connection, and those that the sender of the next hop writes itself."""
-LENGTH_DIGITS_MAX = 15
-REASONS = {status.value: status.phrase.encode() for status in HTTPStatus} | {413: b"Content Too Large", 529: b"Overloaded"}
-_ONCE = (b"host", b"content-length", b"transfer-encoding")
+LENGTH_DIGITS_MAX: Final = 15
+REASONS: Final = {status.value: status.phrase.encode() for status in HTTPStatus} | {413: b"Content Too Large", 529: b"Overloaded"}
+_ONCE: Final[tuple[bytes, ...]] = (b"host", b"content-length", b"transfer-encoding")
 """Lines whose repetition two readers may resolve in two ways."""
-CLOSE_LINE = b"connection: close\r\n"
-LAST_CHUNK = b"0\r\n\r\n"
-_HOP_LINE = re.compile(
+CLOSE_LINE: Final = b"connection: close\r\n"
+LAST_CHUNK: Final = b"0\r\n\r\n"
+_HOP_LINE: Final = re.compile(
     rb"\r\n(?:connection|keep-alive|transfer-encoding|trailer|upgrade|proxy-connection|proxy-authenticate)[ \t]*:[^\r\n]*", re.IGNORECASE
 )
-_USUAL_HOP_LINES = (
+_USUAL_HOP_LINES: Final[tuple[bytes, ...]] = (
     b"\r\nTransfer-Encoding: chunked\r\n",
     b"\r\nConnection: keep-alive\r\n",
     b"\r\ntransfer-encoding: chunked\r\n",
     b"\r\nconnection: keep-alive\r\n",
 )
-_HOP_NAMES = (b"\r\nconnection:", b"\r\ntransfer-encoding:", b"\r\nkeep-alive:", b"\r\ntrailer:", b"\r\nupgrade:", b"\r\nproxy-")
-_LENGTH_LINE = re.compile(rb"\r\ncontent-length[ \t]*:[^\r\n]*", re.IGNORECASE)
-_CONNECTION_LINE = re.compile(rb"\r\nconnection[ \t]*:([^\r\n]*)", re.IGNORECASE)
+_HOP_NAMES: Final[tuple[bytes, ...]] = (
+    b"\r\nconnection:",
+    b"\r\ntransfer-encoding:",
+    b"\r\nkeep-alive:",
+    b"\r\ntrailer:",
+    b"\r\nupgrade:",
+    b"\r\nproxy-",
+)
+_LENGTH_LINE: Final = re.compile(rb"\r\ncontent-length[ \t]*:[^\r\n]*", re.IGNORECASE)
+_CONNECTION_LINE: Final = re.compile(rb"\r\nconnection[ \t]*:([^\r\n]*)", re.IGNORECASE)
 
 
 class RequestHead:

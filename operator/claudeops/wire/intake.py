@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from claudeops.wire.body import Collector, Framing
 from claudeops.wire.problem import BadRequest
@@ -11,12 +11,12 @@ from claudeops.wire.transit import Transit
 if TYPE_CHECKING:
     from claudeops.wire.server import ServerConnection
 
-ARRIVAL_TICKS = 30
+ARRIVAL_TICKS: Final = 30
 """How many sweeps a head may take, and a body may rest."""
-ARRIVAL_BYTES_PER_TICK = 16_384
+ARRIVAL_BYTES_PER_TICK: Final = 16_384
 """A body that comes more slowly than this many bytes a sweep uses its rest up too."""
-CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-LATE = "the request took too long to arrive"
+CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
+LATE: Final = "the request took too long to arrive"
 
 
 class Intake:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from claudeops.wire.http1 import HEAD_END, RequestHead
 from claudeops.wire.memo import memo_key
@@ -10,10 +10,10 @@ from claudeops.wire.memo import memo_key
 if TYPE_CHECKING:
     from claudeops.wire.server import ServerConnection
 
-LARGE_BYTES = 65_536
-READ_BYTES = 262_144
-HEAD_BYTES = 4_096
-NO_SCRATCH = memoryview(b"")
+LARGE_BYTES: Final = 65_536
+READ_BYTES: Final = 262_144
+HEAD_BYTES: Final = 4_096
+NO_SCRATCH: Final = memoryview(b"")
 """What a listener has to read into before anything large has come."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.edit import REMOVE, Edit
@@ -10,15 +12,15 @@ from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, Member, Raw, decode_blocks, decode_list, decode_members, encode
 from claudeops.wire.transit import Part
 
-BREAKPOINTS_MAX = 4
-MARK = b'"cache_control"'
-QUOTE = ord('"')
-TEXT_BLOCK = b'[{"type":"text","text":'
-EMPTY = memoryview(b"")
-SHORT = b',"cache_control":{"type":"ephemeral"}}]'
-LONG = b',"cache_control":{"type":"ephemeral","ttl":"1h"}}]'
+BREAKPOINTS_MAX: Final = 4
+MARK: Final = b'"cache_control"'
+QUOTE: Final = ord('"')
+TEXT_BLOCK: Final = b'[{"type":"text","text":'
+EMPTY: Final = memoryview(b"")
+SHORT: Final = b',"cache_control":{"type":"ephemeral"}}]'
+LONG: Final = b',"cache_control":{"type":"ephemeral","ttl":"1h"}}]'
 """The end of a list whose last block has a breakpoint."""
-PREFIX_SHARE = 0.5
+PREFIX_SHARE: Final = 0.5
 """A prefix estimated at less than this share of the model's minimum gets no mark: it would not be cached."""
 
 

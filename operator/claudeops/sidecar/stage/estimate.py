@@ -5,16 +5,18 @@ The later stages *vision* and *context* take their places around this one: exact
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, decode_blocks
 
-LARGE_BYTES = 32_768
-DOCUMENT_TOKENS_PER_BYTE = 0.02
+LARGE_BYTES: Final = 32_768
+DOCUMENT_TOKENS_PER_BYTE: Final = 0.02
 """A PDF page is about 100 KB and 2,000 tokens."""
-RESULT_BYTES = 2_048
+RESULT_BYTES: Final = 2_048
 """A tool result that is smaller is taken to hold no image."""
 
 

@@ -8,6 +8,7 @@ be made to fit (a history longer than the window, a geography) is for :func:`can
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from claudeops.catalogue import Model
 from claudeops.sidecar.call import Call
@@ -18,10 +19,10 @@ from claudeops.sidecar.stage.estimate import count_images, total_tokens
 from claudeops.sidecar.thought import THINKING_TYPES
 from claudeops.sidecar.wireformat import UNREADABLE, Member, Raw, TurnJson, decode_list, decode_members, decode_text, encode
 
-_QUOTED_TYPES = (b'"thinking"', b'"redacted_thinking"')
-_FAST_BETA = b"fast-mode-"
-LARGE_WINDOW_TOKENS = 1_000_000
-IMAGES_MAX_BELOW = 100
+_QUOTED_TYPES: Final[tuple[bytes, ...]] = (b'"thinking"', b'"redacted_thinking"')
+_FAST_BETA: Final = b"fast-mode-"
+LARGE_WINDOW_TOKENS: Final = 1_000_000
+IMAGES_MAX_BELOW: Final = 100
 """Images a request may hold for a model with a smaller window; 600 with a large one. Source: reference anthropic-api, section 9."""
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.coding import CODINGS, Decoder
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.wireformat import UNREADABLE, decode_request
 
-BODY_MAX_BYTES = 32 * 1024 * 1024
+BODY_MAX_BYTES: Final = 32 * 1024 * 1024
 """The API's own limit for a Messages request, which holds for what a compressed one becomes too."""
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.policy.sampling import Adjustments, Asked
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
@@ -12,10 +14,10 @@ from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.stage.fit import fit_to_model
 from claudeops.sidecar.wireformat import RequestJson
 
-ADJUSTMENTS_MAX = 256
+ADJUSTMENTS_MAX: Final = 256
 Parameters = tuple[str | None, bool, float | None, float | None, float | None, float | None, str | None, float | None, str | None]
-FORCED = ("any", "tool")
-NOT_COUNTED = ("max_tokens", "temperature", "top_p", "top_k")
+FORCED: Final[tuple[str, ...]] = ("any", "tool")
+NOT_COUNTED: Final[tuple[str, ...]] = ("max_tokens", "temperature", "top_p", "top_k")
 """Members that a count_tokens request does not take: never added there, only left out."""
 
 

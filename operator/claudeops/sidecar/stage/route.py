@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
@@ -10,8 +12,8 @@ from claudeops.sidecar.model import FALLBACK, PRIMARY, ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.stage.fit import can_take
 
-MODEL = "model"
-PROBE_EVERY_S = 1.0
+MODEL: Final = "model"
+PROBE_EVERY_S: Final = 1.0
 """A proxy that may probe a model the fleet has left sends it one request a second."""
 
 
