@@ -166,7 +166,8 @@ class BreakerPolicy(Document, frozen=True, kw_only=True):
 
 
 class Timeouts(Document, frozen=True, kw_only=True):
-    """``total`` covers queue, retries and the time to the first relayed byte; a running stream is ended by ``stream_idle`` only."""
+    """``total`` covers queue, retries and the time to the first relayed byte; a running stream is ended by ``stream_idle`` only: no byte
+    from the upstream, or none taken by the client."""
 
     connect_s: Seconds = 5.0
     first_byte_s: Seconds = 120.0

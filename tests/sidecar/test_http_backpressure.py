@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from tests.hostile_http import POST
 from tests.sidecar.raw_upstream import Script, raw_upstream, read_request
-from tests.sidecar.rig import Client, Rig, ask, config, proxy, run, until
+from tests.sidecar.rig import Client, Rig, ask, config, proxy, resilience, run, until
 
+from claudeops.proxyconfig import Timeouts
 from claudeops.wire.server import LINGER_TICKS
 
 BODY = json.dumps(ask()).encode()
@@ -65,7 +66,8 @@ def test_a_client_that_reads_nothing_gets_no_more_answers_made() -> None:
 
     async def test() -> None:
         seen: list[bytes] = []
-        async with raw_upstream(answering(size_bytes, seen)) as api, proxy(config(api.url)) as rig:
+        patient = resilience(timeouts=Timeouts(stream_idle_s=7200.0))
+        async with raw_upstream(answering(size_bytes, seen)) as api, proxy(config(api.url, resilience=patient)) as rig:
             client, incoming = await connect_slowly(rig)
             client.writer.write(REQUEST * count)
             await until_nothing_moves(rig, seen)
@@ -74,7 +76,7 @@ def test_a_client_that_reads_nothing_gets_no_more_answers_made() -> None:
             (connection,) = rig.pipeline.server.connections
             rig.pipeline.server.tick += 3600
             await until(lambda: rig.pipeline.server.tick > 3610)
-            assert not connection.is_closed, "slow is not late"
+            assert not connection.is_closed, "slow is not late: streamIdle says when"
             incoming.resume_reading()
             for _ in range(count):
                 assert (await client.read()).status == 200

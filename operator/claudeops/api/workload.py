@@ -202,7 +202,7 @@ class Timeouts(Part):
     first_byte: PositiveDuration = code_default("120s")
     """From sending to the first byte. Default 120s."""
     stream_idle: PositiveDuration = code_default("120s")
-    """Between two bytes of a stream; nothing else ends a running stream. Default 120s."""
+    """Between two bytes of a stream, and for the client to take any; nothing else ends a running stream. Default 120s."""
     total: PositiveDuration = code_default("10m")
     """Queue, retries and the time to the first relayed byte together. Default 10m."""
 

@@ -12,6 +12,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from asyncio import AbstractEventLoop
 from collections.abc import Callable
@@ -350,6 +351,7 @@ class Pipeline:
         if runtime.config is None or target is None:
             return
         connect_s = runtime.config.resilience.timeouts.connect_s
+        self.server.patience_ticks = math.ceil(runtime.config.resilience.timeouts.stream_idle_s)
         session_header = runtime.config.session_header.encode()
         if session_header != self.session_header:
             self.session_header = session_header

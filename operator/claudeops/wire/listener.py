@@ -11,6 +11,7 @@ from claudeops.wire.large import NO_SCRATCH
 from claudeops.wire.server import ServerConnection
 from claudeops.wire.transit import Transit
 
+PATIENCE_TICKS: Final = 120
 NOTHING_DROPPED: Final = re.compile(rb"(?!)")
 
 
@@ -22,9 +23,13 @@ class ServerContext:
     ``handle_head(head, connection)`` returns who takes the body in parts, or None: ``handle`` will get it whole. It must decide by
     method and target alone, since what it leaves to ``handle`` is remembered with the head.
     ``dropped`` matches the names of headers that are read but not forwarded.
+    ``patience_ticks``: how long a client may take nothing of an answer that waits for it; may be changed at any time.
     """
 
-    __slots__ = ("connections", "dropped", "handle", "handle_head", "is_draining", "max_body_bytes", "memo", "refuse", "scratch", "tick")
+    __slots__ = (
+        "connections", "dropped", "handle", "handle_head", "is_draining", "max_body_bytes", "memo", "patience_ticks", "refuse", "scratch",
+        "tick",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -44,6 +49,7 @@ class ServerContext:
         self.scratch = NO_SCRATCH
         self.connections: set[ServerConnection] = set()
         self.is_draining = False
+        self.patience_ticks = PATIENCE_TICKS
         self.tick = 0
 
     def new_connection(self) -> Any:  # a duck-typed asyncio.Protocol: uvloop looks its methods up by name

@@ -25,6 +25,7 @@ from claudeops.wire.large import LARGE_BYTES, expect_large
 from claudeops.wire.memo import memo_key, remember
 from claudeops.wire.problem import BadRequest
 from claudeops.wire.transit import Recipient, Transit
+from claudeops.wire.unread import waiting_bytes
 
 if TYPE_CHECKING:
     from claudeops.wire.listener import ServerContext
@@ -43,7 +44,7 @@ class ServerConnection(Recipient):
 
     __slots__ = (
         "context", "has_answered", "head", "held", "intake", "is_closed", "is_eof", "is_full", "is_lingering", "is_reading_paused",
-        "is_walking", "since", "transit", "transport",
+        "is_walking", "since", "taken_at", "transit", "transport", "waiting",
     )  # fmt: skip
 
     def __init__(self, context: ServerContext) -> None:
@@ -61,6 +62,8 @@ class ServerConnection(Recipient):
         self.is_lingering = False
         self.is_reading_paused = False
         self.is_walking = False
+        self.waiting = 0  # bytes of answers that the client has not taken, as of the last sweep; and since when so many
+        self.taken_at = 0
 
     @property
     def is_idle(self) -> bool:
@@ -342,7 +345,9 @@ class ServerConnection(Recipient):
 
     def check(self, tick: int) -> None:
         """The sweep's visit."""
-        if self.head is None:
+        if self._is_stuck(tick):
+            self.transport.abort()  # whoever answers it hears that the client has gone
+        elif self.head is None:
             if not self.is_full:
                 self._check_waiting(tick - self.since)
         elif self.intake is not None:
@@ -352,6 +357,14 @@ class ServerConnection(Recipient):
                 abort_if_reset(self.transport)
             if self.transit is not None:
                 self.transit.check()
+
+    def _is_stuck(self, tick: int) -> bool:
+        """Has the client taken nothing of what waits for it, for too long?"""
+        waiting = waiting_bytes(self.transport)
+        if waiting != self.waiting:
+            self.waiting = waiting
+            self.taken_at = tick
+        return waiting > 0 and tick - self.taken_at > self.context.patience_ticks
 
     def _check_waiting(self, waited: int) -> None:
         """There is no request: none has come yet, or none will."""
