@@ -26,7 +26,7 @@ from claudeops.policy.estimate import PrefixMemory, TokenRatio
 from claudeops.policy.lease_state import HeldLease, LeasePhase
 from claudeops.policy.rates import Rates
 from claudeops.policy.slo import SloWindow
-from claudeops.proxyconfig import ProxyConfig
+from claudeops.proxyconfig import Objective, ProxyConfig
 from claudeops.proxyconfig import Rates as ConfigRates
 from claudeops.sidecar.counters import Window
 from claudeops.sidecar.group import AUXILIARY, UNLIMITED, GroupRuntime
@@ -163,8 +163,7 @@ class Runtime:
         self.tiers = tuple(found for name in names if (found := self.model(name, now)) is not None)
         self.primary = self.tiers[0]
         self.is_choice_open = config.model.client_choice != "Never"
-        if previous is None or previous.objectives != config.objectives:
-            self.slos = [SloWindow() for _ in config.objectives]
+        self.slos = _windows_for(config.objectives, () if previous is None else previous.objectives, self.slos)
         self._size_pool()
         self.on_change()
 
@@ -350,6 +349,12 @@ class Runtime:
             model.is_flipped = is_flipped
             model.may_probe = flips.get(model.id, False)
         return has_changed
+
+
+def _windows_for(objectives: tuple[Objective, ...], previous: tuple[Objective, ...], windows: list[SloWindow]) -> list[SloWindow]:
+    """What was counted stays true for an objective whose threshold stays: how many requests must be within it is no part of the count."""
+    kept = {(objective.indicator, objective.threshold_s): window for objective, window in zip(previous, windows, strict=True)}
+    return [kept.pop((objective.indicator, objective.threshold_s), None) or SloWindow() for objective in objectives]
 
 
 def _per_second(rates: WireRates) -> Rates:

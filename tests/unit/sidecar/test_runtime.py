@@ -165,14 +165,28 @@ def test_a_model_that_is_met_later_is_flipped_too() -> None:
     assert target.model("claude-nonsense", 1.0) is None
 
 
-def test_objectives_that_change_start_new_windows() -> None:
-    objective = Objective(indicator="Latency", threshold_s=1.0, objective_percent=95.0)
-    target = runtime(document(objectives=(objective,)))
-    window = target.slos[0]
-    target.apply_config(document(revision=2, objectives=(objective,)), 1.0)
-    assert target.slos[0] is window
-    target.apply_config(document(revision=3), 2.0)
-    assert target.slos == []
+def test_objectives_whose_threshold_changes_start_new_windows_and_the_others_go_on() -> None:
+    latency = Objective(indicator="Latency", threshold_s=1.0, objective_percent=95.0)
+    first = Objective(indicator="TimeToFirstToken", threshold_s=1.0, objective_percent=95.0)
+    target = runtime(document(objectives=(latency, first)))
+    of_latency, of_first = target.slos
+    stricter = Objective(indicator="Latency", threshold_s=1.0, objective_percent=99.0)
+    other = Objective(indicator="TimeToFirstToken", threshold_s=2.0, objective_percent=95.0)
+    for revision, (objectives, windows) in enumerate(
+        [
+            ((latency, first), [of_latency, of_first]),
+            ((first, stricter), [of_first, of_latency]),
+            ((other, latency), [None, of_latency]),
+            ((latency,), [of_latency]),
+            ((latency, latency), [of_latency, None]),
+            ((), []),
+            ((latency,), [None]),
+        ],
+        start=2,
+    ):
+        target.apply_config(document(revision=revision, objectives=objectives), float(revision))
+        assert len({id(window) for window in target.slos}) == len(windows)
+        assert [found if found in (of_latency, of_first) else None for found in target.slos] == windows
 
 
 def test_the_window_is_handed_over_once() -> None:
