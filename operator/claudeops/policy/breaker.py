@@ -12,6 +12,7 @@ HALF_OPEN: Final = "HalfOpen"
 CONSECUTIVE_THROTTLES: Final = "ConsecutiveThrottles"
 ERROR_SHARE: Final = "ErrorShare"
 UNREACHABLE: Final = "Unreachable"
+CAUSES: Final = (CONSECUTIVE_THROTTLES, ERROR_SHARE, UNREACHABLE)
 
 _CELLS: Final = 10
 
@@ -36,7 +37,7 @@ class Breaker:
     """
 
     __slots__ = (
-        "cell_at", "cells", "parameters", "probe_at", "reason", "reopen_at", "since", "state", "throttle_at", "throttles",
+        "cell_at", "cells", "opened", "parameters", "probe_at", "reason", "reopen_at", "since", "state", "throttle_at", "throttles",
     )  # fmt: skip
 
     def __init__(self, parameters: BreakerParameters, now: float) -> None:
@@ -44,6 +45,8 @@ class Breaker:
         self.state: str = CLOSED
         self.reason: str = ""
         self.since = now
+        self.opened: dict[str, int] = dict.fromkeys(CAUSES, 0)
+        """How often, by cause; only grows."""
         self.throttles = 0
         self.throttle_at = -1.0e18
         self.reopen_at = 0.0
@@ -125,6 +128,7 @@ class Breaker:
 
     def _open(self, reason: str, retry_after_s: float, now: float) -> None:
         self._enter(OPEN, reason, now)
+        self.opened[reason] += 1
         self.reopen_at = now + max(self.parameters.open_s, retry_after_s)
 
     def _close(self, now: float) -> None:

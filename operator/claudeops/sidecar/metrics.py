@@ -68,6 +68,7 @@ FAMILIES: Final = {
         COUNTER, ("model", "by"), "What the answers would have cost more without cache reads, or without shared calls."
     ),
     "breaker_state": Family(GAUGE, ("model",), "0 closed, 1 half-open, 2 open."),
+    "breaker_opened_total": Family(COUNTER, ("model", "cause"), "How often the breaker has opened, failed half-open probes included."),
     "lease_tokens": Family(
         GAUGE, ("group", "dimension", "what"), "The rate in force a second, and what the bucket holds now (below zero: debt)."
     ),
@@ -206,6 +207,11 @@ def _breaker(model: ModelRuntime) -> Iterator[Row]:
     yield (model.id,), _BREAKER_VALUES[model.breaker.state]
 
 
+def _opened(model: ModelRuntime) -> Iterator[Row]:
+    for cause, count in model.breaker.opened.items():
+        yield (model.id, cause), count
+
+
 def _tokens(runtime: Runtime, _now: float) -> Iterator[Row]:
     for name, used in runtime.ledger.items():
         for kind, count in used.tokens()._asdict().items():
@@ -265,6 +271,7 @@ _PER_MODEL: Final = {
     "sampling_adjusted_total": _adjusted,
     "bound_histories_total": _bound_histories,
     "breaker_state": _breaker,
+    "breaker_opened_total": _opened,
 }
 _PER_RUNTIME: Final = {
     "tokens_total": _tokens,

@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from claudeops.catalogue.price import Tokens
 from claudeops.exchange import Assignment, Lease, Rates
+from claudeops.policy.breaker import CAUSES
 from claudeops.policy.level import STALE_S, Sample
 from claudeops.policy.rates import INPUT
 from claudeops.proxyconfig import ModelChoice, ProxyConfig, Upstream, WorkloadKey
@@ -188,6 +189,8 @@ def test_breakers_pool_and_configuration(busy: Scrape) -> None:
     for second in range(5):
         breaker.throttled(100.0 + second, 100.0 + second)
     assert busy.value("breaker_state", model=MODEL) == 2
+    opened = {cause: busy.value("breaker_opened_total", model=MODEL, cause=cause) for cause in CAUSES}
+    assert opened == {"ConsecutiveThrottles": 1, "ErrorShare": 0, "Unreachable": 0}
     assert busy.value("pool_connections", state="idle") == 2
     assert busy.value("connections_opened_total", outcome="resumed") == 1
     assert busy.value("inflight_requests") == 4
