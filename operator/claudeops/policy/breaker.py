@@ -97,14 +97,14 @@ class Breaker:
 
     def throttled(self, sent_at: float, now: float, retry_after_s: float = 0.0) -> None:
         """A 429 that waiting may cure (never a spend limit)."""
-        if sent_at < self.throttle_at:
+        if self.state == HALF_OPEN:
+            if sent_at < self.since:
+                return
+        elif sent_at < self.throttle_at:
             return
         self.throttle_at = now
         self.throttles += 1
-        if self.state == HALF_OPEN:
-            if sent_at >= self.since:
-                self._open(CONSECUTIVE_THROTTLES, retry_after_s, now)
-        elif self.state == CLOSED and self.throttles >= self.parameters.consecutive_throttles:
+        if self.state == HALF_OPEN or (self.state == CLOSED and self.throttles >= self.parameters.consecutive_throttles):
             self._open(CONSECUTIVE_THROTTLES, retry_after_s, now)
 
     def ignored(self, sent_at: float) -> None:

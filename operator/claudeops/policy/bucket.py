@@ -52,7 +52,8 @@ class TokenBucket:
         self.level -= amount
 
     def mark(self) -> None:
-        """Remember how full the bucket has become: to be called before a debit, unless it is full right now."""
+        """Remember how full the bucket has become: to be called before it is less full (by a debit, a larger burst), unless it is full
+        right now."""
         marks, room = self.marks, self.burst - self.level
         if marks and marks[-1][0] < self.full_at:
             marks.clear()
@@ -68,7 +69,7 @@ class TokenBucket:
         What it would have held is known from how close to full it has come since: the rest would have run over.
         """
         if amount <= 0.0:
-            self.level += amount
+            self.debit(-amount)
             return
         if since < self.full_at:
             return
@@ -89,7 +90,11 @@ class TokenBucket:
         """From `now` on refill at `rate` up to `burst`; what was earned above the new burst is lost."""
         self.refill(now)
         self.rate = rate
-        self.burst = burst
+        before, self.burst = self.burst, burst
         if self.level >= burst:
             self.level = burst
             self.full_at = self.updated_at
+        elif burst != before and self.full_at != self.updated_at:
+            self.burst = min(before, burst)
+            self.mark()
+            self.burst = burst

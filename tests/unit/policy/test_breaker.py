@@ -143,6 +143,14 @@ def test_the_probe_decides_and_late_answers_of_before_do_not() -> None:
     assert breaker.counts(41.0) == (0, 0)
 
 
+def test_a_late_429_of_before_does_not_stand_in_for_the_probes_own() -> None:
+    breaker = opened()
+    assert breaker.take_probe(40.0)
+    breaker.throttled(39.0, 41.0)
+    breaker.throttled(40.0, 42.0, retry_after_s=50.0)
+    assert (breaker.state, breaker.reason, breaker.wait_s(42.0)) == (OPEN, CONSECUTIVE_THROTTLES, 50.0)
+
+
 @pytest.mark.parametrize("outcome", ["failed", "throttled"])
 def test_a_failed_probe_opens_it_again(outcome: str) -> None:
     breaker = opened()

@@ -66,6 +66,42 @@ def level_without(taken: list[tuple[float, float]], now: float) -> float:
     return bucket.level
 
 
+changes = st.lists(
+    st.tuples(st.sampled_from(["take", "undo", "correct", "change"]), st.sampled_from([0.01, 0.4, 1.5]), st.floats(0.1, 4.0)), max_size=60
+)
+
+
+@settings(max_examples=50)
+@given(changes=changes)
+def test_what_is_given_back_is_no_more_after_corrections_and_other_rates(changes: list[tuple[str, float, float]]) -> None:
+    """What the API counts beyond the estimate is taken late; a lease changes rate and burst."""
+    bucket = TokenBucket(2.0, 4.0, 0.0)
+    taken: list[tuple[float, float]] = []
+    rates: list[tuple[float, float]] = []
+    now = 0.0
+    for what, pause_s, amount in changes:
+        now += pause_s
+        bucket.refill(now)
+        if what == "take":
+            bucket.debit(amount)
+            taken.append((now, amount))
+        elif what == "correct":
+            bucket.credit(-amount, 0.0)
+            taken.append((now, amount))
+        elif what == "change":
+            bucket.set_rate(amount, 2.0 * amount, now)
+            rates.append((now, amount))
+        elif taken:
+            since, amount = taken.pop(int(amount * 10.0) % len(taken))
+            bucket.credit(amount, since)
+        expected = TokenBucket(2.0, 4.0, 0.0)
+        for at, is_rate, value in sorted([(at, False, value) for at, value in taken] + [(at, True, value) for at, value in rates]):
+            expected.refill(at)
+            expected.set_rate(value, 2.0 * value, at) if is_rate else expected.debit(value)
+        expected.refill(now)
+        assert isclose(bucket.level, expected.level, abs_tol=1e-9)
+
+
 def test_a_bucket_that_is_not_full_for_long_remembers_little_and_gives_back_rather_less_than_more() -> None:
     bucket = TokenBucket(2.0, 4.0, 0.0)
     taken = [(0.01 * step, 0.03) for step in range(1, 300)]
