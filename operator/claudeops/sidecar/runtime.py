@@ -354,7 +354,7 @@ class Runtime:
 def _windows_for(objectives: tuple[Objective, ...], previous: tuple[Objective, ...], windows: list[SloWindow]) -> list[SloWindow]:
     """What was counted stays true for an objective whose threshold stays: how many requests must be within it is no part of the count."""
     kept = {(objective.indicator, objective.threshold_s): window for objective, window in zip(previous, windows, strict=True)}
-    return [kept.pop((objective.indicator, objective.threshold_s), None) or SloWindow() for objective in objectives]
+    return [kept.pop((objective.indicator, objective.threshold_s), SloWindow()) for objective in objectives]
 
 
 def _per_second(rates: WireRates) -> Rates:

@@ -11,6 +11,7 @@ from claudeops.errors import InvalidResource
 from claudeops.exchange import Assignment, Flip, Lease
 from claudeops.exchange import Rates as LeaseRates
 from claudeops.policy.rates import Rates as PolicyRates
+from claudeops.policy.slo import SloWindow
 from claudeops.proxyconfig import (
     Connections,
     ControllerAddress,
@@ -172,18 +173,16 @@ def test_objectives_whose_threshold_changes_start_new_windows_and_the_others_go_
     of_latency, of_first = target.slos
     stricter = Objective(indicator="Latency", threshold_s=1.0, objective_percent=99.0)
     other = Objective(indicator="TimeToFirstToken", threshold_s=2.0, objective_percent=95.0)
-    for revision, (objectives, windows) in enumerate(
-        [
-            ((latency, first), [of_latency, of_first]),
-            ((first, stricter), [of_first, of_latency]),
-            ((other, latency), [None, of_latency]),
-            ((latency,), [of_latency]),
-            ((latency, latency), [of_latency, None]),
-            ((), []),
-            ((latency,), [None]),
-        ],
-        start=2,
-    ):
+    steps: list[tuple[tuple[Objective, ...], list[SloWindow | None]]] = [
+        ((latency, first), [of_latency, of_first]),
+        ((first, stricter), [of_first, of_latency]),
+        ((other, latency), [None, of_latency]),
+        ((latency,), [of_latency]),
+        ((latency, latency), [of_latency, None]),
+        ((), []),
+        ((latency,), [None]),
+    ]
+    for revision, (objectives, windows) in enumerate(steps, start=2):
         target.apply_config(document(revision=revision, objectives=objectives), float(revision))
         assert len({id(window) for window in target.slos}) == len(windows)
         assert [found if found in (of_latency, of_first) else None for found in target.slos] == windows
