@@ -7,17 +7,24 @@ import json
 from typing import Any
 
 from tests.sidecar.desk import desk
-from tests.sidecar.rig import PRIMARY, ask, config, is_settled, proxy, resilience, until
+from tests.sidecar.rig import FALLBACK, PRIMARY, Client, Rig, ask, config, is_settled, proxy, resilience, until
 from tests.virtual_loop import VirtualLoop, run_virtually
 
 from claudeops.catalogue.price import Tokens
-from claudeops.proxyconfig import BreakerPolicy, ProxyConfig, Retry, Timeouts
+from claudeops.proxyconfig import BreakerPolicy, Limits, ModelChoice, ProxyConfig, Retry, Timeouts
 
 ONCE = Retry(max_attempts=1)
+OTHER = "claude-sonnet-5-5"
 
 
 def document(url: str, **parts: Any) -> ProxyConfig:
     return config(url, **({"resilience": resilience(retry=ONCE)} | parts))
+
+
+async def send(rig: Rig, body: dict[str, Any], **how: Any) -> Client:
+    client = await rig.connect()
+    await client.send(json.dumps(body).encode(), **how)
+    return client
 
 
 def test_a_connection_that_takes_too_long_to_open_has_used_nothing() -> None:
@@ -77,5 +84,64 @@ def test_a_probe_that_the_api_was_given_is_booked_and_one_that_was_not_is_not() 
             (await api.next()).answer(b"{")
             await until(lambda: model.breaker.state == "Closed")
             assert (model.group.counters.used_requests, model.used.unknown) == (2, {"usage": 2})
+
+    run_virtually(test)
+
+
+BROKEN = {"type": "error", "error": {"type": "api_error", "message": "no"}}
+THROTTLED = {"type": "error", "error": {"type": "rate_limit_error", "message": "no"}}
+
+
+def test_who_waits_for_a_model_whose_breaker_opens_is_not_sent_to_it_any_more() -> None:
+    async def test(loop: VirtualLoop) -> None:
+        rules = resilience(retry=ONCE, breaker=BreakerPolicy(minimum_requests=1))
+        async with desk() as api, proxy(document(api.url, resilience=rules, limits=Limits(max_in_flight=1))) as rig:
+            clients = [await send(rig, ask())]
+            arrival = await api.next()
+            clients += [await send(rig, ask()) for _ in range(2)]
+            await until(lambda: rig.runtime.queued == 2)
+            arrival.answer(BROKEN, status=500)
+            assert [(await client.read()).reason for client in clients] == [None, "breaker_open", "breaker_open"]
+            assert len(api.arrivals) == 1
+
+    run_virtually(test)
+
+
+def test_other_models_are_tried_from_the_first_and_as_often_as_any() -> None:
+    """What one of the old models has failed at is no fault of the new ones."""
+
+    async def test(loop: VirtualLoop) -> None:
+        twice = resilience(retry=Retry(max_attempts=2, initial_backoff_s=0.01, max_backoff_s=0.02, budget_percent=100.0))
+        async with desk() as api, proxy(document(api.url, model=ModelChoice(name=PRIMARY, fallbacks=(FALLBACK,)), resilience=twice)) as rig:
+            client = await send(rig, ask())
+            for model in (PRIMARY, PRIMARY, FALLBACK):
+                arrival = await api.next()
+                assert arrival.json["model"] == model
+                is_last = model == FALLBACK
+                arrival.answer(THROTTLED if is_last else BROKEN, status=429 if is_last else 500, lines="retry-after: 9\r\n" * is_last)
+            await until(lambda: rig.runtime.queued == 1)
+            rig.apply(document(api.url, revision=2, model=ModelChoice(name=OTHER, fallbacks=(FALLBACK,)), resilience=twice))
+            for is_well in (False, True):
+                arrival = await api.next()
+                assert arrival.json["model"] == OTHER
+                arrival.answer(*(() if is_well else (BROKEN,)), status=200 if is_well else 500)
+            assert (await client.read()).headers["x-claudeops-tier"] == "primary"
+
+    run_virtually(test)
+
+
+def test_a_place_that_is_given_back_unused_was_not_taken_for_less_than_no_time() -> None:
+    async def test(loop: VirtualLoop) -> None:
+        async with desk() as api, proxy(document(api.url, limits=Limits(max_in_flight=1))) as rig:
+            blocker = await send(rig, ask("block"))
+            arrival = await api.next()
+            waiting = await send(rig, ask())
+            await asyncio.sleep(15.0)
+            rig.runtime.set_key(None)
+            before = rig.pipeline.admission.latency.value
+            arrival.answer()
+            assert [(await client.read()).reason for client in (blocker, waiting)] == [None, "credentials"]
+            assert rig.pipeline.admission.latency.value >= before
+            assert is_settled(rig)
 
     run_virtually(test)

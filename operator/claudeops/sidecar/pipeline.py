@@ -288,8 +288,7 @@ class Pipeline:
         """pass_on: the head goes out, the rest follows as it comes."""
         assert isinstance(call, Passage)
         if runtime.key is None:
-            call.group.limiter.refund(0.0, call.walked_at, entered_at=call.admitted_at, is_streamed=False)
-            self.admission.release(call, call.walked_at)
+            self._give_place_back(call)
             return no_key(runtime)
         assert self.auxiliary is not None
         call.begin(self.auxiliary, runtime.auth_line)
@@ -297,8 +296,9 @@ class Pipeline:
 
     def _give_place_back(self, call: Call) -> None:
         """It was admitted, and will not be sent."""
-        call.group.limiter.refund(call.estimated_input, call.walked_at, entered_at=call.admitted_at, is_streamed=call.is_streamed)
-        self.admission.release(call, call.walked_at)
+        now = call.admitted_at
+        call.group.limiter.refund(call.estimated_input, now, entered_at=now, is_streamed=call.is_streamed)
+        self.admission.release(call, now)
 
     # -- probes
 

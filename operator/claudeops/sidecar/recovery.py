@@ -38,8 +38,8 @@ class Recovery:
 
     def recover(self, call: Call, failure: Failure, now: float) -> bool:
         """Account for the attempt; True if the call goes on (it is parked or under way again), False: give the client the failure."""
+        self.judge(call, failure, now)  # first: whom the free place goes to depends on what the breaker says now
         self._end_attempt(call, failure, now)
-        self.judge(call, failure, now)
         if failure.status == UNAUTHORIZED:
             self.runtime.on_refused()
         kind = call.caller.kind

@@ -27,6 +27,8 @@ def route(call: Call, runtime: Runtime) -> Answer | None:
         if isinstance(chosen, Answer):
             return chosen
         tiers = chosen
+    if call.floor and call.tiers != tiers:
+        call.floor = 0
     call.tiers = tiers
     now = call.walked_at
     first = index = _first_index(call, runtime, tiers)
@@ -35,6 +37,8 @@ def route(call: Call, runtime: Runtime) -> Answer | None:
         if index < 0:
             return _refuse(call, runtime, first)
     model = tiers[index]
+    if call.attempts and model is not call.model:
+        call.attempts = 0
     call.model = model
     call.group = model.group
     if index == 0:
