@@ -5,15 +5,15 @@ Everything here only grows (a reader keeps its own last copy and subtracts), exc
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from typing import Final
 
-from claudeops.policy.sketch import Sketch
+from claudeops.policy.sketch import Sketch, place
 
-SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-FINE_SECONDS = (0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
-INTERVAL_SECONDS = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-SHARES = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
-RATIOS = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.5, 2.0)
+SECONDS: Final[tuple[float, ...]] = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0)
+FINE_SECONDS: Final[tuple[float, ...]] = (0.00005, 0.0001, 0.0002, 0.0003, 0.0005, 0.001, 0.002, 0.005, 0.01, 0.05)
+INTERVAL_SECONDS: Final[tuple[float, ...]] = (0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
+SHARES: Final[tuple[float, ...]] = (0.01, 0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0)
+RATIOS: Final[tuple[float, ...]] = (0.5, 0.7, 0.8, 0.9, 0.95, 1.0, 1.05, 1.1, 1.2, 1.5, 2.0)
 
 
 Trace = tuple[float, bytes, float]
@@ -33,13 +33,16 @@ class Histogram:
         """The newest answer of each bucket, where it is asked for."""
 
     def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
+        bucket = place(self.bounds, value)
+        counts = self.counts
+        counts[bucket] = counts[bucket] + 1
         self.sum += value
 
     def trace(self, value: float, head: bytes, now: float) -> None:
         """Observe, and keep the head of the API's answer: its id is looked for only when somebody wants to see it."""
-        bucket = bisect_left(self.bounds, value)
-        self.counts[bucket] += 1
+        bucket = place(self.bounds, value)
+        counts = self.counts
+        counts[bucket] = counts[bucket] + 1
         self.sum += value
         self.traces[bucket] = (value, head, now)
 
