@@ -22,7 +22,7 @@ from claudeops.wire.half_close import abort_if_reset, probe
 from claudeops.wire.http1 import HEAD_END, RequestHead, read_request_head
 from claudeops.wire.intake import ARRIVAL_TICKS, CONTINUE, LATE, Intake
 from claudeops.wire.large import LARGE_BYTES, expect_large
-from claudeops.wire.memo import memo_key, remember
+from claudeops.wire.memo import REPEAT_BYTES, Repeat, memo_key, remember
 from claudeops.wire.problem import BadRequest
 from claudeops.wire.transit import Recipient, Transit
 from claudeops.wire.unread import waiting_bytes
@@ -44,7 +44,7 @@ class ServerConnection(Recipient):
 
     __slots__ = (
         "context", "has_answered", "head", "held", "intake", "is_closed", "is_eof", "is_full", "is_lingering", "is_reading_paused",
-        "is_walking", "since", "taken_at", "transit", "transport", "waiting",
+        "is_walking", "repeat", "since", "taken_at", "transit", "transport", "waiting",
     )  # fmt: skip
 
     def __init__(self, context: ServerContext) -> None:
@@ -54,6 +54,7 @@ class ServerConnection(Recipient):
         self.transit: Transit | None = None
         self.intake: Intake | None = None
         self.held = b""
+        self.repeat: Repeat | None = None
         self.since = 0
         self.has_answered = False  # bytes of the answer to the request under way have been written
         self.is_closed = False
@@ -125,6 +126,8 @@ class ServerConnection(Recipient):
     # -- framing
 
     def _begin(self, data: bytes) -> None:
+        if self._is_repeated(data):
+            return
         end = data.find(HEAD_END)
         if end < 0:
             self._wait_for_head(data)
@@ -135,19 +138,28 @@ class ServerConnection(Recipient):
             head = self.context.memo.get(key[0])
             if head is not None:
                 self.head = head
-                if len(data) == end + 4 + key[1] <= self.context.max_body_bytes:
-                    if len(data) > LARGE_BYTES:
-                        expect_large(self)
-                    self.context.handle(head, data[end + 4 :], self)  # whole and alone in one read, as nearly always
-                else:
-                    self._expect(key[1], data[end + 4 :])
-                return
+                if len(key[0]) <= REPEAT_BYTES:
+                    self.repeat = Repeat(key[0], head, key[1])
+                if LARGE_BYTES < len(data) == end + 4 + key[1] <= self.context.max_body_bytes:
+                    expect_large(self)
+                return self._expect(key[1], data[end + 4 :])
         if data.startswith(b"\r\n"):
             self._begin(without_blank_lines(data))
         elif end > MAX_HEAD_BYTES:
             self.refuse(431, "the request head is too large")
         else:
             self._read_head(data, end, key)
+
+    def _is_repeated(self, data: bytes) -> bool:
+        """Is it one request, whole and alone, with the head of the last one? As nearly always: it is under way then."""
+        repeat = self.repeat
+        at = 0 if repeat is None or len(data) > LARGE_BYTES else repeat.body_at(data)
+        if repeat is None or not 0 < at >= len(data) - self.context.max_body_bytes:
+            return False
+        self.held = b""
+        self.head = repeat.head
+        self.context.handle(repeat.head, data[at:], self)
+        return True
 
     def _wait_for_head(self, data: bytes) -> None:
         data = without_blank_lines(data)
