@@ -15,6 +15,7 @@ from claudeops.wire.pool import Pool
 from claudeops.wire.server import ServerConnection
 from claudeops.wire.transit import Transit
 from claudeops.wire.upstream import UpstreamConnection
+from claudeops.wire.usual_head import UsualHead
 
 ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}"
 
@@ -233,10 +234,13 @@ class Answered(NamedTuple):
     is_kept: bool
 
 
-def answered(pieces: Sequence[bytes], loop: asyncio.AbstractEventLoop, *, is_behind_read: bool = False) -> Answered:
+def answered(
+    pieces: Sequence[bytes], loop: asyncio.AbstractEventLoop, *, usual: UsualHead | None = None, is_behind_read: bool = False
+) -> Answered:
     """One upstream connection that gets these reads in answer to one request, and then the end of the connection if the answer had
-    none. ``is_behind_read``: what comes behind the answer is read too."""
+    none. ``usual``: what the answers before were like. ``is_behind_read``: what comes behind the answer is read too."""
     pool = Pool(Dialer(loop, Random(1)), Address("127.0.0.1", 9), limit=1, connect_timeout_s=1.0)
+    pool.usual = usual
     connection: Any = UpstreamConnection(pool)
     connection.retires_at = 1_000
     wire, witness = Wire(), Witness()

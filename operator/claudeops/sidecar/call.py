@@ -42,7 +42,7 @@ class Call(Transit):
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, body: bytes, client: ServerConnection, *, caller: Caller, now: float) -> None:  # noqa: PLR0915 - a list of fields
-        self.upstream = None
+        self.upstream = self.usual = None
         self.head = head
         self.body = body
         """The client's own bytes, decoded where they came compressed; never changed."""

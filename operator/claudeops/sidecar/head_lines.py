@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import re
+from typing import Final
 
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.failure import Failure
 from claudeops.wire.http1 import CLOSE_LINE, without_hop_lines, without_length
 
-EVENT_STREAM = b"text/event-stream"
-_SPECIAL = re.compile(
+EVENT_STREAM: Final = b"text/event-stream"
+_SPECIAL: Final = re.compile(
     rb"\n(?=[cCtTkKuUpPxX])"
     rb"(?i:(content-length|transfer-encoding|connection|keep-alive|trailer|upgrade|proxy-connection|proxy-authenticate|x-claudeops-))"
 )
 """Lines that may not simply be passed on. One search for all of them: most heads have a length only. It begins with one plain byte
 and a look at the next, which makes it three times as fast."""
-_BODILESS = (b"204", b"304")
+_BODILESS: Final[tuple[bytes, ...]] = (b"204", b"304")
 """Answers that have no body, and whose length is nobody's to add (RFC 9110 section 8.6). Interim ones do not come here."""
-_LENGTH_ONLY = ([b"content-length"], [b"Content-Length"])
-_RETRY_LINE = re.compile(rb"\r\nx-should-retry:[^\r\n]*", re.IGNORECASE)
-_OUR_LINE = re.compile(rb"\r\nx-claudeops-[^\r\n]*", re.IGNORECASE)
+_LENGTH_ONLY: Final[tuple[list[bytes], ...]] = ([b"content-length"], [b"Content-Length"])
+_RETRY_LINE: Final = re.compile(rb"\r\nx-should-retry:[^\r\n]*", re.IGNORECASE)
+_OUR_LINE: Final = re.compile(rb"\r\nx-claudeops-[^\r\n]*", re.IGNORECASE)
 
 
 def whole_head(call: Call, head: bytes, size_bytes: int) -> bytes:
     """Head of an answer whose body is all there: the API's lines without those of its connection, and ours."""
-    special = _SPECIAL.findall(head)
-    if special in _LENGTH_ONLY and head.startswith(b"HTTP/1.1"):
+    usual = call.usual
+    is_plain = None if usual is None else usual.is_plain
+    if is_plain is None:
+        is_plain = _SPECIAL.findall(head) in _LENGTH_ONLY and head.startswith(b"HTTP/1.1")
+        if usual is not None:
+            usual.is_plain = is_plain
+    if is_plain:
         return b"%b%b\r\n" % (head, answer_lines(call))
     return b"%b%b%b\r\n" % (without_length(_clean(head)), answer_lines(call), _length_line(head, size_bytes))
 
@@ -79,13 +85,13 @@ def answer_lines(call: Call) -> bytes:
     estimated: of what is no message."""
     model = call.model
     adjusted = f"x-claudeops-adjusted: {','.join(call.adjusted)}\r\n".encode() if call.adjusted else b""
-    prompt = call.usage.first_prompt or call.estimated_total
+    prompt = float(call.usage.first_prompt) or call.estimated_total
     if not prompt:
-        return b"\r\n%b%d\r\n%b" % (model.answer_heads[call.tier], call.queue_s * 1000.0, adjusted)
+        return b"\r\n%b%d\r\n%b" % (model.answer_heads[call.tier], int(call.queue_s * 1000.0), adjusted)
     return b"\r\n%b%d\r\nx-claudeops-context-percent: %d\r\n%b" % (
         model.answer_heads[call.tier],
-        call.queue_s * 1000.0,
-        100.0 * prompt / model.context_tokens,
+        int(call.queue_s * 1000.0),
+        int(100.0 * prompt / model.context_tokens),
         adjusted,
     )
 

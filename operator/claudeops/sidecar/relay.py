@@ -6,6 +6,8 @@ Nothing reaches the client before an attempt can no longer be repeated: an error
 
 from __future__ import annotations
 
+from typing import Final
+
 from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.endpoint import MODELS
 from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, TIMED_OUT, Failure, failure_of_answer, failure_of_event
@@ -19,14 +21,14 @@ from claudeops.sidecar.transfer import BAD_GATEWAY, Transfer
 from claudeops.sidecar.usage import EventReader, read_answer
 from claudeops.wire.http1 import LAST_CHUNK
 
-HOLD_MAX_BYTES = 262_144
-ERROR_MAX_BYTES = 1_048_576
+HOLD_MAX_BYTES: Final = 262_144
+ERROR_MAX_BYTES: Final = 1_048_576
 """Errors are held whole: one without an end would take all of the pod's memory."""
-HOLD_HEAD_S = 1.0
-END_S = 1.0
+HOLD_HEAD_S: Final = 1.0
+END_S: Final = 1.0
 """How long an answer may say nothing behind its stream's last event."""
 # How often a running stream tells the limiter what it has produced.
-FLUSH_S = 0.25
+FLUSH_S: Final = 0.25
 
 
 class Relay(Transfer):
@@ -128,6 +130,7 @@ class Relay(Transfer):
 
     def _begin_body(self, body: bytes, is_complete: bool) -> None:
         """A stream, an error, or a document that comes in parts or is not read. A whole one is looked at only if it is no JSON."""
+        self.usual = None  # what goes on may change its head, or have none
         is_stream = self.is_streamed and self.status == 200 and EVENT_STREAM in self.answer_head
         self.tap = tap = open_tap(self.answer_head, self._thought_reader() if is_stream else None)
         if tap is not None:
@@ -206,6 +209,7 @@ class Relay(Transfer):
         if tap.failure or not self._read_usage(plain):
             return None
         self.answer_head = tap.head
+        self.usual = None
         return plain
 
     def _open_document(self) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from asyncio import TimerHandle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from claudeops.sidecar.answer import Answer, error_json
 from claudeops.sidecar.call import Call
@@ -21,8 +21,8 @@ from claudeops.wire.server import ServerConnection
 if TYPE_CHECKING:
     from claudeops.sidecar.pipeline import Pipeline
 
-BAD_GATEWAY = 502
-SUSPECT_SHARE = 0.25
+BAD_GATEWAY: Final = 502
+SUSPECT_SHARE: Final = 0.25
 """Of ``timeouts.firstByte``: who is left waiting for so long has met an upstream that hangs, though it did not wait to the end."""
 
 
@@ -43,6 +43,7 @@ class Transfer(Call):
     def begin_attempt(self) -> None:
         """Forget what the attempt before has left."""
         self.answer_head = b""
+        self.usual = None
         self.reader: EventReader | None = None
         self.tap: Tap | None = None
         if self.held:

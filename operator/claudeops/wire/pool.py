@@ -9,6 +9,7 @@ from claudeops.errors import UpstreamUnavailable
 from claudeops.wire.dial import Address, Dialer
 from claudeops.wire.transit import Carrier, Part, Transit
 from claudeops.wire.upstream import UpstreamConnection
+from claudeops.wire.usual_head import UsualHead
 
 IDLE_TICKS: Final = 50
 """Connections beyond ``minimum`` are closed after 50 idle seconds: before what is in between forgets them (an AWS load balancer after
@@ -32,7 +33,7 @@ class Pool:
 
     __slots__ = (
         "address", "age_ticks", "busy", "connect_timeout_s", "dialer", "idle", "limit", "loop", "minimum", "opening", "promised",
-        "sent", "tasks", "tick", "waiting", "warm_at", "warm_backoff",
+        "sent", "tasks", "tick", "usual", "waiting", "warm_at", "warm_backoff",
     )  # fmt: skip
 
     def __init__(self, dialer: Dialer, address: Address, *, limit: int, minimum: int = 0, connect_timeout_s: float) -> None:
@@ -52,6 +53,8 @@ class Pool:
         self.waiting: dict[Opening, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()
         self.tick = 0
+        self.usual: UsualHead | None = None
+        """What the head of a whole answer of this host looks like."""
         self.warm_at = 0
         self.warm_backoff = 0
 

@@ -6,6 +6,8 @@ Most requests are whole before they are sent. One whose body goes through in par
 
 from __future__ import annotations
 
+from claudeops.wire.usual_head import UsualHead
+
 Part = bytes | memoryview
 """Of a body that is whole, but does not lie in one piece: nothing large is copied to join it."""
 
@@ -70,11 +72,13 @@ class Recipient:
 class Transit:
     """One request between a client connection and an upstream connection. The edges call these; the sidecar implements them."""
 
-    __slots__ = ("upstream",)
+    __slots__ = ("upstream", "usual")
 
     def __init__(self) -> None:
         self.upstream: Carrier | None = None
         """What carries it now; set by the upstream side, cleared by whoever sees the end first."""
+        self.usual: UsualHead | None = None
+        """What the head of its answer is like; set by the upstream side where it is like the last one's."""
 
     def drop_upstream(self) -> None:
         """Whatever the upstream would still say is not wanted: what carries the request, if anything does, is abandoned."""

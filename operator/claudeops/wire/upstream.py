@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from asyncio import Transport
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httptools
 
 from claudeops.wire.body import Outgoing
 from claudeops.wire.http1 import HEAD_END
 from claudeops.wire.transit import Carrier, Transit
+from claudeops.wire.usual_head import usual_head
 
 if TYPE_CHECKING:
     from claudeops.wire.pool import Pool, Request
 
-MAX_HEAD_BYTES = 65_536
-_USUAL = b"HTTP/1.1 2"
-_VERSIONS = (b"HTTP/1.1 ", b"HTTP/1.0 ")
-_INTERIM = (b"HTTP/1.1 1", b"HTTP/1.0 1")
-_CLASSES = (b"", b"1", b"2", b"3", b"4", b"5")
-_SWITCHING = (b"HTTP/1.1 101", b"HTTP/1.0 101")
-_FRAMED = (b"\r\ncontent-length:", b"\r\ntransfer-encoding:")
+MAX_HEAD_BYTES: Final = 65_536
+_USUAL: Final = b"HTTP/1.1 2"
+_VERSIONS: Final[tuple[bytes, ...]] = (b"HTTP/1.1 ", b"HTTP/1.0 ")
+_INTERIM: Final[tuple[bytes, ...]] = (b"HTTP/1.1 1", b"HTTP/1.0 1")
+_CLASSES: Final[tuple[bytes, ...]] = (b"", b"1", b"2", b"3", b"4", b"5")
+_SWITCHING: Final[tuple[bytes, ...]] = (b"HTTP/1.1 101", b"HTTP/1.0 101")
+_FRAMED: Final[tuple[bytes, ...]] = (b"\r\ncontent-length:", b"\r\ntransfer-encoding:")
 
 
 class UpstreamConnection(Carrier):
@@ -120,12 +121,11 @@ class UpstreamConnection(Carrier):
             return self.close()
         end = 0
         if not self.has_head:
-            data = self.buffer + data  # no copy where there is none
-            end = data.find(HEAD_END)
-            if not 0 <= end <= MAX_HEAD_BYTES or not data.startswith(_USUAL):
-                data, end = self._find_head(data)
-                if end == 0:
-                    return
+            if not self.buffer and self._is_usual(transit, data):
+                return
+            data, end = self._find_head(self.buffer + data)  # no copy where there is no buffer
+            if end == 0:
+                return
         try:
             self.parser.feed_data(data)
         except httptools.HttpParserError as error:
@@ -176,6 +176,8 @@ class UpstreamConnection(Carrier):
         """The data from the final head on, and where that ends; 0 while it is incomplete. Interim (1xx) heads are passed over."""
         while True:
             end = data.find(HEAD_END)
+            if 0 <= end <= MAX_HEAD_BYTES and data.startswith(_USUAL):
+                return data, end
             size = end if end >= 0 else len(data) - len(HEAD_END) + 1
             if size > MAX_HEAD_BYTES or not _is_answer(data):
                 self._fail("the upstream's answer is not valid HTTP/1.1")
@@ -187,6 +189,19 @@ class UpstreamConnection(Carrier):
                 return data, end
             data = data[end + 4 :]
             self.is_reused = False  # it is not stale: the upstream has the request, and must not get it twice
+
+    def _is_usual(self, transit: Transit, data: bytes) -> bool:
+        """Is it a whole answer that llhttp need not see? It has been delivered then."""
+        usual = self.pool.usual
+        head = b"" if usual is None else usual.head_of(data)
+        if not head:
+            return False
+        self.is_complete = self.is_reusable = self.has_head = True
+        self.messages = 1
+        self._release()
+        transit.usual = usual
+        transit.response(200, head, data[len(head) + 4 :], True)
+        return True
 
     def _deliver(self, transit: Transit, data: bytes, end: int) -> None:
         parts = self.parts
@@ -204,10 +219,15 @@ class UpstreamConnection(Carrier):
             return
         self.has_head = True
         self.buffer = b""
-        head = data[:end]
+        self._respond(transit, data[:end], body, is_complete)
+
+    def _respond(self, transit: Transit, head: bytes, body: bytes, is_complete: bool) -> None:
         if not is_complete:
             lowered = head.lower()
             self.is_unframed = _FRAMED[0] not in lowered and _FRAMED[1] not in lowered
+        elif self.messages == 1:
+            self.pool.usual = usual_head(head) or self.pool.usual
+        transit.usual = None
         # where another answer has begun behind this one, llhttp has its status
         status = self.parser.get_status_code() if self.messages == 1 else int(head[9:12])
         transit.response(status, head, body, is_complete)
