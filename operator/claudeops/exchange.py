@@ -22,6 +22,8 @@ MAX_REPORT_BYTES = 256 * 1024
 
 Dimension = Literal["requests", "inputTokens", "outputTokens"]
 DIMENSIONS: tuple[Dimension, ...] = ("requests", "inputTokens", "outputTokens")
+FAST_POOL: Final = "/fast"
+"""Behind a group's name: fast mode's limits, which are its own."""
 BreakerState = Literal["Closed", "Open", "HalfOpen"]
 LeaseState = Literal["Fresh", "Reduced", "Baseline"]
 Amount = Annotated[float, Meta(ge=0, le=1e15)]

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 from collections.abc import AsyncIterator
+from functools import partial
 from typing import Any
 
 import pytest
@@ -13,10 +14,12 @@ from tests.sidecar.desk import desk
 from tests.sidecar.recorder import recorder, whole
 from tests.sidecar.rig import FALLBACK, PRIMARY, Rig, ask, config, is_settled, proxy, resilience, run, simulator, until
 
+from claudeops.catalogue import RateLimits
 from claudeops.exchange import Assignment, Lease
 from claudeops.exchange import Rates as LeaseRates
-from claudeops.proxyconfig import Bounds, ControllerAddress, Limits, ModelChoice, Queue, Rates, Retry, Sampling
+from claudeops.proxyconfig import Bounds, BreakerPolicy, ControllerAddress, Limits, ModelChoice, Queue, Rates, Retry, Sampling
 from claudeops.sidecar.failure import RETRY_AFTER_MAX_S
+from claudeops.sidecar.report import count_up
 from claudeops.simulator.fault import Fault
 
 GROUP = "sonnet-4.x"
@@ -61,6 +64,32 @@ def test_a_429_that_asks_for_more_than_a_day_keeps_its_group_away_for_at_least_o
             assert 0.99 * RETRY_AFTER_MAX_S < paused_s <= 1.5 * RETRY_AFTER_MAX_S
 
     run(test)
+
+
+def test_fast_mode_has_limits_of_its_own_and_its_429s_stop_nobody_else() -> None:
+    async def test() -> None:
+        once = resilience(retry=Retry(max_attempts=1), breaker=BreakerPolicy(consecutive_throttles=1))
+        document = partial(config, model=ModelChoice(name="claude-opus-5-5"), resilience=once)
+        fast = {"opus-5.5": RateLimits(6000, 6_000_000, 6_000_000), "fast:opus-5.5": RateLimits(60, 60_000, 30_000)}
+        async with simulator(tier=None, burst_s=1.0, limits=fast) as api, proxy(document(api.url)) as rig:
+            assert [(await rig.call(ask(speed="fast"))).status for _ in range(2)] == [200, 429]
+            assert (await rig.call(ask())).status == 200, "those who are in less of a hurry go on"
+            assert rig.runtime.models["claude-opus-5-5"].breaker.state == "Closed"
+            assert rig.runtime.models["claude-opus-5-5"].counters[0].throttles == {"FastLimited": 1}
+            groups = rig.runtime.groups
+            assert groups["opus-5.5/fast"].limiter.paused_until > rig.runtime.clock() > groups["opus-5.5"].limiter.paused_until
+            limits_seen = [gauge.limit_per_s for gauge in groups["opus-5.5/fast"].limiter.gauges]
+            assert limits_seen == [0.0, 1000.0, 500.0], "as anthropic-fast-* say"
+            assert reported_codes(rig) == {"200": 2, "429": 1}
+
+    run(test)
+
+
+def reported_codes(rig: Rig) -> dict[str, float]:
+    """What a report would say of the model: the codes, and no cause of a 429."""
+    counts = count_up(rig.runtime, rig.runtime.clock())
+    assert [key for key in counts if key[0] == "throttle"] == []
+    return {key[2]: value for key, value in counts.items() if key[0] == "code"}
 
 
 def test_a_wait_beyond_the_workloads_maximum_is_refused_as_quota() -> None:

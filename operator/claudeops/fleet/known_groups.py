@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from claudeops.catalogue import load_catalogue
-from claudeops.exchange import Report
+from claudeops.exchange import FAST_POOL, Report
 from claudeops.translate.terms import DEFAULT_GROUP
 
 STRANGE_MAX: Final = 32
@@ -20,7 +20,8 @@ class KnownGroups:
     __slots__ = ("_names", "_room")
 
     def __init__(self) -> None:
-        self._names = {DEFAULT_GROUP, *load_catalogue().groups}
+        names = load_catalogue().groups
+        self._names = {DEFAULT_GROUP, *names, *(name + FAST_POOL for name in names)}
         self._room = STRANGE_MAX
 
     def keep(self, report: Report) -> Report:

@@ -30,6 +30,10 @@ RETRY_AFTER_MAX_S: Final = 86_400.0
 answer that was wrong is not believed for good."""
 
 
+FAST_LIMITED: Final = "FastLimited"
+"""Cause of a 429 of fast mode's own limits: it says nothing about the model's."""
+
+
 class Failure:
     """One failed attempt.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from claudeops.exchange import FAST_POOL
 from claudeops.policy.lease_state import HeldLease, LeasePhase, effective_lease
 from claudeops.policy.limiter import GroupLimiter
 from claudeops.policy.queue import AdmissionQueue
@@ -34,6 +35,7 @@ class GroupRuntime:
         "held",
         "in_flight",
         "is_auxiliary",
+        "is_fast",
         "judged_by",
         "limiter",
         "limits",
@@ -49,6 +51,8 @@ class GroupRuntime:
         self.name = name
         self.is_auxiliary = name in AUXILIARY
         """Served by the small second pool, and not counted against maxInFlight."""
+        self.is_fast = name.endswith(FAST_POOL)
+        """Fast mode's own limits. Nobody declares them: until the headers have told the controller, only 429s hold it back."""
         self.baseline = baseline
         """This proxy's share without a controller; None: the configuration names none."""
         self.limiter = GroupLimiter(baseline or UNLIMITED, now)
@@ -72,7 +76,7 @@ class GroupRuntime:
 
     def apply_lease(self, now: float, *, has_controller: bool) -> LeasePhase:
         """Set the limiter to what holds at `now`, and say which phase that is."""
-        if self.held is None and (self.is_auxiliary or not has_controller):
+        if self.held is None and (self.is_auxiliary or self.is_fast or not has_controller):
             self._set(self.baseline or UNLIMITED, now)
             return LeasePhase.BASELINE
         lease = effective_lease(self.held, now, baseline=self.baseline or NOTHING, recent_use=self.recent_use)

@@ -19,6 +19,11 @@ _NAMES: Final = tuple(
     for name in ("requests", "input-tokens", "output-tokens", "tokens")
 )
 _SCARCEST: Final = 3
+_FAST_NAMES: Final = (
+    (b"anthropic-fast-requests-limit", b"anthropic-fast-requests-remaining"),
+    *((f"anthropic-fast-{name}-limit".encode(), f"anthropic-fast-{name}-remaining".encode()) for name in ("input-tokens", "output-tokens")),
+)
+"""In the order of the dimensions. Of requests the API says nothing."""
 
 
 def read_levels(call: Call, runtime: Runtime, head: bytes, now: float) -> None:
@@ -31,7 +36,7 @@ def read_levels(call: Call, runtime: Runtime, head: bytes, now: float) -> None:
         header(head, lowered, b"anthropic-workspace-id").decode("latin-1"),
     )
     is_lower = False
-    for dimension, (limit_name, remaining_name) in enumerate(_NAMES):
+    for dimension, (limit_name, remaining_name) in enumerate(_FAST_NAMES if group.is_fast else _NAMES):
         limit = _number(header(head, lowered, limit_name))
         remaining = _number(header(head, lowered, remaining_name))
         if limit is None or remaining is None:

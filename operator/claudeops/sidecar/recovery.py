@@ -14,7 +14,7 @@ from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.admission import Admission
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.endpoint import MESSAGES, MODELS
-from claudeops.sidecar.failure import NO_CONNECTION, THROTTLED, Failure
+from claudeops.sidecar.failure import FAST_LIMITED, NO_CONNECTION, THROTTLED, Failure
 from claudeops.sidecar.level_headers import are_levels_high
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
@@ -62,6 +62,9 @@ class Recovery:
                 call.model.breaker.ignored(call.sent_at)
                 return
             count_upstream(call, failure.status)
+            if is_throttled and call.group.is_fast:
+                call.model.breaker.ignored(call.sent_at)  # the model serves those who are in less of a hurry
+                return
             self.judge_model(call.model, failure, call.sent_at, now)
 
     def judge_model(self, model: ModelRuntime, failure: Failure, sent_at: float, now: float) -> None:
@@ -127,6 +130,9 @@ class Recovery:
 
     def _count_throttle(self, call: Call, failure: Failure, now: float) -> None:
         counters = call.model.counters[call.tier]
+        if call.group.is_fast and not failure.is_spend:
+            counters.throttles[FAST_LIMITED] = counters.throttles.get(FAST_LIMITED, 0) + 1
+            return
         counters.throttles[failure.cause] = counters.throttles.get(failure.cause, 0) + 1
         if failure.cause == "RateLimited" and failure.is_answer and are_levels_high(call, now):
             counters.throttles_above_level += 1

@@ -26,6 +26,7 @@ from claudeops.policy.rates import Rates as PolicyRates
 from claudeops.policy.sketch import Sketch
 from claudeops.proxyconfig import ProxyConfig
 from claudeops.sidecar.counters import Window
+from claudeops.sidecar.failure import FAST_LIMITED
 from claudeops.sidecar.group import UNLIMITED, GroupRuntime
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
@@ -172,6 +173,8 @@ def _count_model(counts: Counts, name: str, model: ModelRuntime) -> None:
         for status, count in tier.upstream.items():
             counts[("code", name, str(status))] = counts.get(("code", name, str(status)), 0) + count
         for cause, count in tier.throttles.items():
+            if cause == FAST_LIMITED:
+                continue
             counts[("throttle", name, cause)] = counts.get(("throttle", name, cause), 0) + count
         counts[("above", name)] = counts.get(("above", name), 0) + tier.throttles_above_level
         counts[("wait", name)] = counts.get(("wait", name), 0.0) + tier.retry_after_s

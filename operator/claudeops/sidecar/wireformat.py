@@ -179,6 +179,7 @@ class RequestJson(msgspec.Struct):
     output_config: OutputConfigJson | None = None
     tool_choice: ToolChoiceJson | None = None
     metadata: MetadataJson | None = None
+    speed: Raw = ABSENT
     cache_control: Raw = ABSENT
     system: Raw = ABSENT
     tools: Raw = ABSENT

@@ -9,6 +9,7 @@ from typing import Final, Literal, TypeAlias
 from claudeops.api import ClaudeQuota, ClaudeWorkload, LabelSelector, SamplingProfile
 from claudeops.api.quota import LabelRequirement
 from claudeops.catalogue import load_catalogue
+from claudeops.exchange import FAST_POOL
 from claudeops.proxyconfig import Rates
 from claudeops.translate.terms import DEFAULT_GROUP, capped_guarantee, quota_terms, workload_terms
 
@@ -73,7 +74,7 @@ def check_quota(quota: ClaudeQuota) -> tuple[Finding, ...]:
             f"no model draws on it. Known groups: {', '.join(groups)}",
         )
         for limits in quota.spec.limits
-        if limits.group not in groups and limits.group != DEFAULT_GROUP
+        if limits.group.removesuffix(FAST_POOL) not in groups and limits.group != DEFAULT_GROUP
     )
 
 

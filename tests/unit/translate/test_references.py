@@ -147,4 +147,5 @@ def test_a_quota_for_an_unknown_group_is_told_the_known_ones() -> None:
     (finding,) = check_quota(quota({"spec.limits": [{"group": "sonnet-9", "requestsPerMinute": 1}]}))
     assert finding.reason == "UnknownGroup"
     assert "sonnet-9" in finding.message and "sonnet-5.5" in finding.message
-    assert check_quota(quota({"spec.limits": [{"group": "sonnet-5.5", "requestsPerMinute": 1}]})) == ()
+    for group in ("sonnet-5.5", "opus-5.5/fast"):
+        assert check_quota(quota({"spec.limits": [{"group": group, "requestsPerMinute": 1}]})) == ()

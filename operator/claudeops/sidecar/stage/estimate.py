@@ -11,6 +11,7 @@ from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.stage.pool import take_fast
 from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, decode_blocks
 
 LARGE_BYTES: Final = 32_768
@@ -21,8 +22,10 @@ RESULT_BYTES: Final = 2_048
 
 
 def estimate(call: Call, runtime: Runtime) -> Answer | None:
-    """Sets ``estimated_total`` and ``estimated_uncached``; never refuses."""
+    """Sets ``estimated_total`` and ``estimated_uncached``, and the pool that they are for; never refuses."""
     model = call.model
+    if len(call.asked.speed):
+        take_fast(call, runtime)
     total = total_tokens(call, model, runtime)
     call.estimated_total = call.estimated_uncached = total
     if call.is_marked:
