@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from tests.sidecar.desk import Desk, desk
 from tests.sidecar.rig import FALLBACK, PRIMARY, Client, Reply, Rig, ask, config, is_settled, proxy, resilience, run, simulator, until
+from tests.virtual_loop import VirtualLoop, run_virtually
 
 from claudeops.proxyconfig import Limits, ModelChoice, ProxyConfig, Queue, Retry, Sampling
 from claudeops.simulator.fault import Fault
@@ -281,3 +282,34 @@ def test_many_clients_that_come_and_go_leave_nothing_behind() -> None:
             assert len(api.requests()) < 60
 
     run(test)
+
+
+def test_who_follows_is_waited_for_as_long_as_it_waits_and_goes_with_its_own_class() -> None:
+    """Whatever the leader's patience and class are."""
+
+    async def test(loop: VirtualLoop) -> None:
+        limits = Limits(max_in_flight=1, queue=Queue(max_wait_s=20.0, max_length=10))
+        background = {"x-claudeops-priority": "background"}
+        async with desk() as api, proxy(sharing(api.url, limits=limits)) as rig:
+            rig.pipeline.admission.latency.value = 0.1  # nobody is refused for the length of the wait
+            blocker = await send(rig, ask("block"))
+            first = await api.next()
+            other = await send(rig, ask("other"), headers=background)
+            await until(lambda: rig.runtime.queued == 1)
+            leader = await send(rig, ask(), headers=background | {"x-stainless-timeout": "3"})
+            await until(lambda: rig.runtime.queued == 2)
+            patient = await send(rig, ask(), headers=background)
+            await until(lambda: followers(rig) == 1)
+            urgent = await send(rig, ask())
+            await until(lambda: followers(rig) == 2)
+            await asyncio.sleep(9.0)
+            first.answer()
+            shared = await api.next()
+            assert shared.json == ask()
+            shared.answer()
+            (await api.next()).answer()
+            assert [(await client.read()).status for client in (blocker, other, leader, patient, urgent)] == [200] * 5
+            assert len(api.arrivals) == 3
+            assert has_landed(rig) and rig.runtime.queued == 0
+
+    run_virtually(test)

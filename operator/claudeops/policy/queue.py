@@ -84,6 +84,12 @@ class AdmissionQueue(Generic[T]):
             self._keep(lambda deadline: True)
         return True
 
+    def prolong(self, ticket: Ticket[T], deadline: float) -> None:
+        """Somebody more patient has joined: its turn stays. O(n)."""
+        ticket.deadline = deadline
+        self.heap = [(*entry[:2], deadline, *entry[3:]) if entry[4] is ticket else entry for entry in self.heap]
+        heapq.heapify(self.heap)
+
     def expire(self, now: float) -> list[T]:
         """Take out everything whose deadline has come, in order of deadline. O(n): call it when the earliest is due."""
         due = [entry for entry in self.heap if entry[4].is_waiting and entry[2] <= now]

@@ -12,6 +12,7 @@ from math import inf
 from typing import Final
 
 from claudeops.policy.estimate import Mean
+from claudeops.policy.queue import Ticket
 from claudeops.sidecar.answer import PARKED, Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.group import GroupRuntime
@@ -81,6 +82,19 @@ class Admission:
         ticket, call.ticket = call.ticket, None
         if ticket is not None and call.group.queue.cancel(ticket):
             call.group.queued_input -= call.estimated_input
+
+    def renew(self, call: Call, priority: int) -> None:
+        """Another client waits for this call too: it may wait as long as the more patient of them, and goes with the better class;
+        ``priority`` was its own so far."""
+        ticket, group = call.ticket, call.group
+        if ticket is None:
+            return
+        deadline = self._wait_until(call)
+        if call.caller.priority != priority:
+            group.queue.cancel(ticket)
+            call.ticket = self._push(call, deadline)
+        elif deadline > ticket.deadline:
+            group.queue.prolong(ticket, deadline)
 
     # -- from the sweep and the runtime's hooks
 
@@ -171,9 +185,8 @@ class Admission:
     def _wait(self, call: Call, group: GroupRuntime, now: float) -> Answer:
         config = self.runtime.config
         assert config is not None
-        deadline = call.deadline
+        deadline = self._wait_until(call)
         if not call.is_again:
-            deadline = min(deadline, call.arrived_at + config.limits.queue.max_wait_s)
             wait_s = self._estimate_s(group, now)
             if now + wait_s > deadline:
                 return self._count_shed(call, _too_long(wait_s, is_clients=deadline == call.deadline))
@@ -182,13 +195,22 @@ class Admission:
                 message = f"{queued} requests wait already"
                 return self._count_shed(call, Answer("queue_full", message, retry_after_s=wait_s))
         was_empty = not group.queue.waiting
-        call.ticket = group.queue.push(call, deadline, priority=call.caller.priority, session=call.session, is_first=call.is_again)
+        call.ticket = self._push(call, deadline)
         call.queued_at = now
         group.queued_input += call.estimated_input
         if was_empty:
             self.runtime.on_urgent("queue")
             self._wake_in(group, group.limiter.wait_s(call.estimated_input, now))
         return PARKED
+
+    def _wait_until(self, call: Call) -> float:
+        """When the call waits no longer for its place."""
+        config = self.runtime.config
+        assert config is not None
+        return call.deadline if call.is_again else min(call.deadline, call.arrived_at + config.limits.queue.max_wait_s)
+
+    def _push(self, call: Call, deadline: float) -> Ticket[Call]:
+        return call.group.queue.push(call, deadline, priority=call.caller.priority, session=call.session, is_first=call.is_again)
 
     def _estimate_s(self, group: GroupRuntime, now: float) -> float:
         ahead = len(group.queue)

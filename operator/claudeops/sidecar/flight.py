@@ -4,7 +4,7 @@ The first of them *leads*: it walks on alone, and what it writes goes to all. Wh
 admission, and is counted as a request of its own, with its own duration. Tokens and cost are counted once, with the call.
 
 * Nobody joins once the answer has begun, or the configuration has changed since.
-* A follower's patience is the call's: the latest deadline of all holds.
+* A follower's patience is the call's: the latest deadline of all holds. So does the best class.
 * A client that leaves takes nobody with it. If it led, a follower takes its place; when all are gone the call is given up.
 * What the call comes to, all get: the answer, the API's refusal after every retry, or ours. A refusal by policy is the leader's alone.
 * A call that walks again and would now be sent in another form (another model) lets its followers walk again too: those who are still
@@ -31,12 +31,14 @@ Key = tuple[bytes, tuple[str, ...], bool]
 
 
 class Flights:
-    """Those of one runtime. ``walk_again`` starts a call's walk from route."""
+    """Those of one runtime. ``walk_again`` starts a call's walk from route; ``renew`` is told of calls that have become more patient, or
+    of a better class than they were."""
 
-    __slots__ = ("open", "runtime", "walk_again")
+    __slots__ = ("open", "renew", "runtime", "walk_again")
 
-    def __init__(self, runtime: Runtime, *, walk_again: Callable[[Call], None]) -> None:
+    def __init__(self, runtime: Runtime, *, walk_again: Callable[[Call], None], renew: Callable[[Call, int], None]) -> None:
         self.runtime = runtime
+        self.renew = renew
         self.walk_again = walk_again
         self.open: dict[Key, Flight] = {}
         """Those that may be joined."""
@@ -138,7 +140,12 @@ class Flight(Transit):
         call.flight = self
         self.followers[call] = None
         leader = self.call
-        leader.deadline = max(leader.deadline, call.deadline)
+        priority = leader.caller.priority
+        if call.caller.priority < priority:
+            leader.caller = call.caller
+        if call.deadline > leader.deadline or leader.caller.priority != priority:
+            leader.deadline = max(leader.deadline, call.deadline)
+            self.flights.renew(leader, priority)
         if call.body == leader.body:
             call.body = leader.body  # held once
 
@@ -189,6 +196,7 @@ class Flight(Transit):
         self.connection = connection
         connection.transit = self
         call.head, call.arrived_at, call.session = heir.head, heir.arrived_at, heir.session
+        self.flights.renew(call, call.caller.priority)
         heir.flight = None
         heir.is_over = True
         heir.status = GONE  # whichever of the two is counted so: they asked the same

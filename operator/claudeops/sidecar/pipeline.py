@@ -70,7 +70,7 @@ class Pipeline:
         self.runtime = runtime
         self.admission = Admission(loop, runtime, resume=self._resume, refuse=self.refuse)
         self.recovery = Recovery(loop, runtime, admission=self.admission, walk_again=self.walk_again)
-        self.flights = Flights(runtime, walk_again=self.walk_again)
+        self.flights = Flights(runtime, walk_again=self.walk_again, renew=self.admission.renew)
         self.server = ServerContext(self.handle, framing_refusal, handle_head=self.take, dropped=DROPPED, max_body_bytes=MAX_BODY_BYTES)
         self.probes: set[Probe] = set()
         self.dialer = Dialer(loop, runtime.rng)
