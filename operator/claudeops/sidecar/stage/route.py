@@ -27,24 +27,22 @@ def route(call: Call, runtime: Runtime) -> Answer | None:
         if isinstance(chosen, Answer):
             return chosen
         tiers = chosen
-    if call.floor and call.tiers != tiers:
-        call.floor = 0
-    call.tiers = tiers
     now = call.walked_at
     first = index = _first_index(call, runtime, tiers)
+    call.tiers = tiers
     if first or not is_usable(tiers[0], call, now):
         index = _next_index(call, runtime, first)
         if index < 0:
             return _refuse(call, runtime, first)
     model = tiers[index]
-    if call.attempts and model is not call.model:
-        call.attempts = 0
+    if call.attempts:
+        _count_anew(call, model)
     call.model = model
     call.group = model.group
     if index == 0:
         call.tier = PRIMARY
     else:
-        _take_fallback(call, runtime, is_forced=index != first or call.floor > 0)
+        _take_fallback(call, runtime, is_next=index != first)
     call.edits = {} if model.id == name or _is_alias(name, model, runtime) else {MODEL: model.quoted_id}
     return None
 
@@ -58,7 +56,9 @@ def _is_alias(name: str, model: ModelRuntime, runtime: Runtime) -> bool:
 def _first_index(call: Call, runtime: Runtime, tiers: tuple[ModelRuntime, ...]) -> int:
     """The tier to begin with: past those that are used up, or the one that the session stays on."""
     if call.floor:
-        return min(call.floor, len(tiers) - 1)
+        if call.tiers == tiers:
+            return call.floor
+        call.floor = 0  # other models than those that were used up
     if call.session and runtime.sticky.entries:
         return _sticky_index(call, runtime, tiers)
     return 0
@@ -73,9 +73,16 @@ def _next_index(call: Call, runtime: Runtime, first: int) -> int:
     return -1 if call.caller.kind == MESSAGES else first  # tokens are counted whether the model serves or not
 
 
-def _take_fallback(call: Call, runtime: Runtime, *, is_forced: bool) -> None:
+def _count_anew(call: Call, model: ModelRuntime) -> None:
+    """Attempts are counted by model."""
+    if model is not call.model:
+        call.attempts = 0
+
+
+def _take_fallback(call: Call, runtime: Runtime, *, is_next: bool) -> None:
+    """`is_next`: the tier that it would have begun with does not serve. A session that merely stays where it is is not forced there."""
     call.tier = FALLBACK
-    if is_forced:
+    if is_next or call.floor:
         runtime.sticky.force(call.session, call.model.id, call.walked_at)
 
 
