@@ -70,6 +70,28 @@ def test_answers_lose_what_belongs_to_one_hop_and_what_only_a_proxy_may_say_and_
     run(test)
 
 
+@pytest.mark.parametrize("size_bytes", [0, 300_000])
+def test_a_line_whose_name_begins_as_the_lengths_does_is_no_length(size_bytes: int) -> None:
+    """Its client would wait for the connection's end, and take the next answer for more of this one."""
+    body = message()[:-1] + b',"pad":"%b"}' % (b"x" * size_bytes)
+
+    async def unframed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await read_request(reader)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\ncontent-length-hint: 5\r\n\r\n" + body)
+        await writer.drain()
+
+    async def test() -> None:
+        async with raw_upstream(unframed) as api, proxy(config(api.url, endpoints=("Files",))) as rig:
+            client = await rig.connect()
+            for path, method in (("/v1/messages", "POST"), ("/v1/files/f", "GET")):
+                await client.send(json.dumps(ask()).encode() if method == "POST" else b"", path=path, method=method)
+                reply = await client.read()
+                assert (reply.body, reply.headers["content-length-hint"]) == (body, "5")
+                assert {"content-length", "transfer-encoding"} & reply.headers.keys()
+
+    run(test)
+
+
 def test_the_percentage_of_the_context_is_the_apis_count_where_it_is_there_in_time_else_the_estimate() -> None:
     async def test() -> None:
         usage = {"input_tokens": 200_000, "cache_read_input_tokens": 150_000, "cache_creation_input_tokens": 1, "output_tokens": 1}
