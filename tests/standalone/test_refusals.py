@@ -59,6 +59,16 @@ def test_every_complaint_is_listed_at_once(manifests: Path, capsys: pytest.Captu
     assert said.count("spec.sampling.profileRef: SamplingProfile careful does not exist") == 2
 
 
+def test_what_does_not_fit_but_may_stay_is_a_note(manifests: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    quota = manifests / "quota.yaml"
+    quota.write_text(quota.read_text().replace("group: sonnet-4.x", "group: sonet-4.x"))
+    assert main(["run", "--check", "-f", str(manifests)]) == 0
+    said = capsys.readouterr()
+    assert "note: ClaudeQuota prod: spec.limits names the model group sonet-4.x, which the catalogue does not know" in said.err
+    assert f"note: {manifests}/workloads.yaml" in said.err and "declares no limits for the model group sonnet-4.x" in said.err
+    assert "all can be used" in said.out
+
+
 def test_a_folder_without_a_workload_is_no_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(EXAMPLE / "quota.yaml", tmp_path)
     assert main(["run", "-f", str(tmp_path)]) == 1
