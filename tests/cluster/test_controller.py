@@ -159,9 +159,7 @@ def test_a_fixed_replica_count_is_written_to_the_target(operator: Cluster) -> No
     with tenant_in(operator, "t-fixed") as tenant:
         scaling = {"mode": "Fixed", "targetRef": {"kind": "Deployment", "name": "bot"}, "max": 3}
         tenant.apply(tenant.quota(), tenant.profile(), tenant.secret(), tenant.workload(scaling=scaling, replicas=2), tenant.deployment())
-        operator.wait_for(
-            lambda: operator.get_json("deployment", "bot", namespace="t-fixed")["spec"]["replicas"] == 2, what="two replicas"
-        )
+        operator.wait_for(lambda: operator.get_json("deployment", "bot", namespace="t-fixed")["spec"]["replicas"] == 2, what="two replicas")
         operator.kubectl("scale", "claudeworkload/bot", "--replicas=3", "-n", "t-fixed")
         operator.wait_for(
             lambda: operator.get_json("deployment", "bot", namespace="t-fixed")["spec"]["replicas"] == 3, what="three replicas"

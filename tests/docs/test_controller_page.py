@@ -31,7 +31,5 @@ def test_every_metric_is_documented_and_none_is_made_up() -> None:
     registry = ControllerMetrics().registry
     registry.register(FleetCollector(Fleet(), lambda: [], lambda: [], lambda: 0.0))
     injector = Injector(find, InjectionSettings(image="x")).registry
-    names = {
-        metric.name + ("_total" if metric.type == "counter" else "") for each in (registry, injector) for metric in each.collect()
-    }
+    names = {metric.name + ("_total" if metric.type == "counter" else "") for each in (registry, injector) for metric in each.collect()}
     assert names == set(re.findall(r"^\| `(claudeops_[a-z_]+)`", PAGE, re.MULTILINE))

@@ -34,6 +34,7 @@ from claudeops.simulator.config import SimulatorConfig
 from claudeops.simulator.fault import Fault
 
 GROUPS = {PRIMARY: "sonnet-4.x", FALLBACK: "haiku-5.5"}
+AUXILIARY = ("count-tokens", "other", "batches")
 WITHIN_S = 20.0
 """So long new requests come."""
 QUIET_S = 400.0
@@ -93,9 +94,9 @@ class Storm:
         self.choices = choices
         self.seed = seed
         self.replies: Counter[tuple[int, str]] = Counter()
-        self.broken = self.left = self.sent = 0
+        self.broken = self.left = self.sent = self.batches = 0
         self.open = 0
-        self.api: Simulator
+        self.apis: tuple[Simulator, ...] = ()
         self.runtime: Runtime
         self.pipeline: Pipeline
         self.books: dict[str, Book] = {}
@@ -106,12 +107,13 @@ class Storm:
         choices = self.choices
         limits = RateLimits(60, 60_000, 20_000) if choices.chance(25) else RateLimits(6_000, 10_000_000, 1_000_000)
         settings = SimulatorConfig(tier=None, limits=dict.fromkeys(GROUPS.values(), limits), output_median_tokens=60.0, seed=self.seed)
-        async with Simulator(settings) as self.api:
+        async with Simulator(settings) as one, Simulator(settings) as other:
+            self.apis = (one, other)
             self.runtime = runtime = Runtime(self.loop.clock, wall_clock=self.loop.time, rng=Random(self.seed))
             self.pipeline = pipeline = Pipeline(self.loop, runtime)
             runtime.apply_config(self._config(), runtime.clock())
             runtime.set_key(KEY)
-            for name in (*GROUPS.values(), "count-tokens", "other"):
+            for name in (*GROUPS.values(), *AUXILIARY):
                 group: Any = runtime.group(name, runtime.clock())
                 group.limiter = self.books[name] = Book(group.limiter)
             server = await self.loop.create_server(pipeline.new_connection, "127.0.0.1", 0)
@@ -155,11 +157,12 @@ class Storm:
             await work
 
     def _connecting(self, port: int) -> float:
-        return self.choices.one_of((0.0, 0.0, 0.0, 0.01, 0.4, 3.0, -0.001, -0.5)) if port == self.api.port else 0.0
+        return self.choices.one_of((0.0, 0.0, 0.0, 0.01, 0.4, 3.0, -0.001, -0.5)) if any(port == api.port for api in self.apis) else 0.0
 
     def _clear_up(self) -> None:
         """The weather is fine again."""
-        self.api.set_faults([])
+        for api in self.apis:
+            api.set_faults([])
         self.loop.connecting = lambda port: 0.0
         self.runtime.set_key(KEY)
         self.version += 1
@@ -175,7 +178,8 @@ class Storm:
             if choices.chance(20):
                 fault["count"] = 1 + choices.below(8)
             faults.append(Fault(**fault))
-        self.api.set_faults(faults)
+        for api in self.apis:
+            api.set_faults(faults)
 
     def _take_key(self) -> None:
         self.runtime.set_key(None)
@@ -189,10 +193,11 @@ class Storm:
         self.revision += 1
         names = choices.one_of(((PRIMARY, FALLBACK), (PRIMARY, FALLBACK), (PRIMARY,), (FALLBACK, PRIMARY)))
         return config(
-            self.api.url,
+            choices.one_of((*self.apis[:1] * 3, self.apis[1])).url,
             revision=self.revision,
             model=ModelChoice(name=names[0], fallbacks=names[1:], client_choice=choices.one_of(("Never", "Never", "Allowed"))),
             single_flight=choices.one_of(("Identical", "Identical", "Off")),
+            endpoints=choices.one_of((("Batches",), ())),
             prompt_cache=choices.one_of(("Client", "Always")),
             limits=Limits(
                 max_in_flight=choices.one_of((None, 1, 2, 5)),
@@ -242,17 +247,21 @@ class Storm:
     async def _visit(self) -> None:
         """One client: a request or two on one connection, and perhaps it leaves before the answer."""
         choices = self.choices
-        kind = choices.one_of(("json", "json", "json", "stream", "stream", "count", "models"))
+        kind = choices.one_of(("json", "json", "json", "json", "stream", "stream", "stream", "count", "models", "batch"))
         body, headers = self._request(kind)
         leaves_after_s = choices.one_of((0.001, 0.05, 0.5, 1.5, 4.0)) if choices.chance(30) else None
         rounds = 2 if leaves_after_s is None and choices.chance(15) else 1
         reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=1 << 22)
         client = Client(reader, writer)
         try:
+            if choices.chance(5):
+                return await self._break_off(client, body)
             for _ in range(rounds):
                 await self._send(client, kind, body, headers)
             if choices.chance(5):
                 writer.write_eof()
+            if choices.chance(15):
+                await asyncio.sleep(3.0)  # and reads nothing meanwhile
             if leaves_after_s is None:
                 await self._wait(client, kind, rounds)
             else:
@@ -282,7 +291,11 @@ class Storm:
     async def _send(self, client: Client, kind: str, body: dict[str, Any], headers: dict[str, str]) -> None:
         self.sent += 1
         self.open += 1
-        if kind == "models":
+        if kind == "batch":
+            self.batches += 1
+            items = [{"custom_id": f"item-{number}", "params": body} for number in range(4)]
+            await client.send(json.dumps({"requests": items}).encode(), path="/v1/messages/batches", headers=headers)
+        elif kind == "models":
             await client.send(b"", path="/v1/models", method="GET", headers=headers)
         elif kind == "count":
             counted = {name: value for name, value in body.items() if name != "max_tokens"}
@@ -290,17 +303,25 @@ class Storm:
         else:
             await client.send(json.dumps(body).encode(), headers=headers)
 
+    async def _break_off(self, client: Client, body: dict[str, Any]) -> None:
+        """The client leaves before its request is whole."""
+        client.writer.write(b"POST /v1/messages HTTP/1.1\r\nhost: x\r\ncontent-length: 900\r\n\r\n" + json.dumps(body).encode()[:50])
+        await asyncio.sleep(0.5)
+
     async def _wait(self, client: Client, kind: str, rounds: int) -> None:
-        """A proxy that drains may close a connection before it has seen what was sent on it, or behind an answer that says so."""
+        """Behind an answer that says so the connection ends; one that drains may do so before it has seen what was sent."""
         while rounds:
             try:
-                self._judge(await client.read(), kind)
+                reply = await client.read()
             except asyncio.IncompleteReadError as error:
                 assert self.runtime.is_draining and not error.partial
-                self.sent -= rounds
-                self.open -= rounds
-                return
+                break
+            self._judge(reply, kind)
             rounds -= 1
+            if reply.headers.get("connection") == "close":
+                break
+        self.sent -= rounds
+        self.open -= rounds
 
     async def _leave(self, client: Client, kind: str, after_s: float) -> None:
         """The answer may come before."""
@@ -348,6 +369,7 @@ class Storm:
         for model in runtime.tiers:
             assert model.breaker.state == CLOSED or runtime.is_draining, (model.id, model.breaker.state, model.breaker.reason)
         assert not pipeline.server.connections
+        assert not [name for name in self.loop.timers() if not name.startswith("claudeops.simulator.")], self.loop.timers()
         self._check_answers()
         for name, book in self.books.items():
             book.check(name, runtime.clock())
@@ -359,26 +381,28 @@ class Storm:
         for model in self.runtime.models.values():
             for counters in model.counters:
                 counted.update(counters.requests)
+        for group in self.runtime.groups.values():
+            counted.update(group.counters.answers)
         assert sum(counted.values()) == self.sent, (counted, self.replies, self.left)
         for key, number in self.replies.items():
             if key[1]:
                 assert counted[key] >= number, (key, counted, self.replies)
 
     def _check_use(self) -> None:
-        stats = self.api.stats()
+        all_stats = [api.stats() for api in self.apis]
+        faults = {name for stats in all_stats for name in stats.by_fault}
         guessed = sum(used.guessed.tokens().prompt for used in self.runtime.ledger.values())
         unknown = sum(sum(used.unknown.values()) for used in self.runtime.ledger.values())
         for model, name in GROUPS.items():
-            group = stats.group(name)
+            served = [group.used for stats in all_stats if (group := stats.group(name)) is not None]
             used = self.runtime.groups[name].counters
-            counted = 0 if group is None else group.used.requests
-            assert used.used_requests == counted, (name, stats.by_fault, stats.by_code)
+            assert used.used_requests == sum(one.requests for one in served), (name, faults)
             account = self.runtime.ledger.get(model)
-            if account is None or group is None or guessed or unknown:
+            if account is None or guessed or unknown:
                 continue
             tokens = account.tokens()
-            assert tokens.input + tokens.cache_write_5m + tokens.cache_write_1h == group.used.input_tokens, name
-            assert tokens.cache_read == group.used.cache_read_tokens, name
-            is_cut = self.left or self.broken or "stream_error" in stats.by_fault  # then only message_start has named an output
+            assert tokens.input + tokens.cache_write_5m + tokens.cache_write_1h == sum(one.input_tokens for one in served), name
+            assert tokens.cache_read == sum(one.cache_read_tokens for one in served), name
+            is_cut = self.left or self.broken or "stream_error" in faults  # then only message_start has named an output
             if not (is_cut or account.guessed.tokens().output):
-                assert tokens.output == round(group.used.output_tokens), name
+                assert tokens.output == round(sum(one.output_tokens for one in served)), name
