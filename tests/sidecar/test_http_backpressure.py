@@ -13,6 +13,7 @@ from tests.sidecar.raw_upstream import Script, raw_upstream, read_request
 from tests.sidecar.rig import Client, Rig, ask, config, proxy, resilience, run, until
 
 from claudeops.proxyconfig import Timeouts
+from claudeops.proxyconfig import Retry
 from claudeops.wire.server import LINGER_TICKS
 
 BODY = json.dumps(ask()).encode()
@@ -121,5 +122,30 @@ def test_a_slow_client_gets_the_whole_of_its_last_answer_whatever_it_sent_behind
             incoming.resume_reading()
             assert len((await client.read()).body) > 200_000
             assert await client.reader.read() == b""
+
+    run(test)
+
+
+def test_an_upstream_that_answers_before_it_has_the_request_gets_no_other_on_that_connection() -> None:
+    """It may never read the rest, and whatever comes behind that neither."""
+    refusal = b'{"type":"error","error":{"type":"invalid_request_error","message":"no"}}'
+
+    async def test() -> None:
+        is_over = asyncio.Event()
+
+        async def hasty(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            head = await reader.readuntil(b"\r\n\r\n")
+            if b"content-length: %d\r\n" % len(BODY) in head:
+                writer.write(answer(0))
+            else:
+                writer.write(b"HTTP/1.1 400 Bad Request\r\ncontent-length: %d\r\n\r\n%b" % (len(refusal), refusal))
+            await is_over.wait()
+
+        async with raw_upstream(hasty) as api, proxy(config(api.url, resilience=resilience(retry=Retry(max_attempts=1)))) as rig:
+            reply = await rig.call(ask("x" * 20_000_000))
+            assert (reply.status, reply.body) == (400, refusal)
+            assert (await rig.call(BODY)).status == 200
+            assert api.connections == 2
+            is_over.set()
 
     run(test)

@@ -28,8 +28,8 @@ class UpstreamConnection(Carrier):
     """Frames answers and tells the transit. A kept-alive connection that turns out to be closed sends its request again on another."""
 
     __slots__ = (
-        "body_parts", "buffer", "has_head", "idle_since", "is_complete", "is_open", "is_paused", "is_reusable", "is_reused", "is_unframed",
-        "messages", "on_body", "outgoing", "parser", "parts", "pool", "request", "retires_at", "transit", "transport",
+        "body_parts", "buffer", "has_head", "idle_since", "is_complete", "is_full", "is_open", "is_paused", "is_reusable", "is_reused",
+        "is_unframed", "messages", "on_body", "outgoing", "parser", "parts", "pool", "request", "retires_at", "transit", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -51,6 +51,8 @@ class UpstreamConnection(Carrier):
         self.messages = 0
         self.has_head = False
         self.is_complete = False
+        self.is_full = False
+        """Much of the request is not sent yet."""
         self.is_open = False
         self.is_paused = False
         self.is_reusable = False
@@ -226,14 +228,15 @@ class UpstreamConnection(Carrier):
             lowered = head.lower()
             self.is_unframed = _FRAMED[0] not in lowered and _FRAMED[1] not in lowered
         elif self.messages == 1:
-            self.pool.usual = usual_head(head) or self.pool.usual
+            self.pool.usual = usual_head(head, self.pool.usual) or self.pool.usual
         transit.usual = None
         # where another answer has begun behind this one, llhttp has its status
         status = self.parser.get_status_code() if self.messages == 1 else int(head[9:12])
         transit.response(status, head, body, is_complete)
 
     def _hold_up(self, is_held_up: bool) -> None:
-        """The socket buffer is full, or has drained. Nothing to do for a request that was written whole."""
+        """The socket buffer is full, or has drained. Nobody is told of a request that was written whole."""
+        self.is_full = is_held_up
         outgoing = self.outgoing
         if outgoing is not None:
             outgoing.is_held_up = is_held_up
@@ -248,8 +251,8 @@ class UpstreamConnection(Carrier):
         self.is_reused = True
         if self.is_paused:
             self.slow(False)
-        if not self.is_reusable or self.messages != 1 or self.outgoing is not None:
-            self.close()
+        if not self.is_reusable or self.is_full or self.messages != 1 or self.outgoing is not None:
+            self.close()  # is_full: it has answered before it had the request, and may never read the rest
         self.pool.release(self)
 
     def _break_off(self, transit: Transit, data: bytes, end: int, reason: str) -> None:
