@@ -12,8 +12,7 @@ from tests.hostile_http import POST
 from tests.sidecar.raw_upstream import Script, raw_upstream, read_request
 from tests.sidecar.rig import Client, Rig, ask, config, proxy, resilience, run, until
 
-from claudeops.proxyconfig import Timeouts
-from claudeops.proxyconfig import Retry
+from claudeops.proxyconfig import Retry, Timeouts
 from claudeops.wire.server import LINGER_TICKS
 
 BODY = json.dumps(ask()).encode()
