@@ -66,6 +66,10 @@ def test_whose_patience_was_short_says_nothing_and_who_left_a_silent_upstream_do
             reply = await rig.call(ask(), headers={"x-stainless-timeout": "0.1"})
             assert (reply.status, reply.reason) == (504, "upstream")
             assert (state(rig), rig.runtime.models[PRIMARY].counters[0].upstream) == ("Closed", {})
+        short = Timeouts(connect_s=1, first_byte_s=20, stream_idle_s=20, total_s=0.5)
+        async with raw_upstream(silent) as api, proxy(document(api.url, resilience=resilience(breaker=EAGER, timeouts=short))) as rig:
+            assert (await rig.call(ask())).status == 504
+            assert state(rig) == "Open", "what the workload itself allows an answer to take is no client's impatience"
         quick = Timeouts(connect_s=1, first_byte_s=0.8, stream_idle_s=20, total_s=20)
         quick_rules = resilience(breaker=EAGER, timeouts=quick)
         async with raw_upstream(silent) as api, proxy(document(api.url, resilience=quick_rules), sweep_s=30.0) as rig:

@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 BAD_GATEWAY: Final = 502
 SUSPECT_SHARE: Final = 0.25
-"""Of ``timeouts.firstByte``: who is left waiting for so long has met an upstream that hangs, though it did not wait to the end."""
+"""Of ``timeouts.firstByte`` (or ``total``, if that is shorter): who is left waiting for so long has met an upstream that hangs, though
+it did not wait to the end."""
+NEARLY_ALL: Final = 0.9
+"""Of the same: an attempt is sent a little later than its request arrives, from where ``total`` counts."""
 
 
 class Transfer(Call):
@@ -121,11 +124,12 @@ class Transfer(Call):
         is written."""
         config = self.pipeline.runtime.config
         assert config is not None
-        first_byte_s = config.resilience.timeouts.first_byte_s
-        limit_s = SUSPECT_SHARE * first_byte_s
+        timeouts = config.resilience.timeouts
+        patience_s = min(timeouts.first_byte_s, timeouts.total_s)
+        limit_s = SUSPECT_SHARE * patience_s
         if not self.is_streamed:
             limit_s += (self.asked.max_tokens or self.model.model.max_output_tokens) / self.group.limiter.gate.slot_rate
-        return now - max(self.sent_at, self.last_byte_at) >= min(first_byte_s, limit_s)
+        return now - max(self.sent_at, self.last_byte_at) >= min(NEARLY_ALL * patience_s, limit_s)
 
     def _flush(self, now: float) -> None:
         """Tell the limiter what the stream has produced since, by its bytes."""
