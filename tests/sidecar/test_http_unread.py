@@ -42,12 +42,12 @@ def streaming(pieces: int) -> Script:
 
 
 async def ask_by_hand(rig: Rig, method: str, path: str, body: bytes = b"") -> socket.socket:
-    """A client that reads when the test does."""
+    """A client that reads when the test does; HTTP/1.0: its answer comes without chunks, and ends with the connection."""
     client = socket.socket()
     client.setblocking(False)
     loop = asyncio.get_running_loop()
     await loop.sock_connect(client, ("127.0.0.1", rig.port))
-    lines = f"{method} {path} HTTP/1.1\r\nhost: x\r\nanthropic-version: 2023-06-01\r\n"
+    lines = f"{method} {path} HTTP/1.0\r\nhost: x\r\nanthropic-version: 2023-06-01\r\n"
     await loop.sock_sendall(client, f"{lines}content-length: {len(body)}\r\n\r\n".encode() + body)
     return client
 
@@ -75,17 +75,15 @@ def test_a_slow_client_that_takes_something_now_and_then_gets_all_of_it() -> Non
             server, loop = rig.pipeline.server, asyncio.get_running_loop()
             with await ask_by_hand(rig, "POST", "/v1/messages", MESSAGE) as client:
                 await until(lambda: any(connection.is_full for connection in server.connections))
-                seen, began = bytearray(), server.tick
-                while not seen.endswith(b"event: message_stop\ndata: {}\n\n\r\n0\r\n\r\n"):
+                seen = bytearray()
+                for _ in range(12):
                     tick = server.tick + int(IDLE_S) // 2
                     await until(lambda tick=tick: server.tick >= tick)  # type: ignore[misc]
-                    taken = 0
-                    while taken < 262_144 and (data := await loop.sock_recv(client, 65_536)):
-                        seen += data
-                        taken += len(data)
-                    assert taken, "it was cut"
+                    seen += await loop.sock_recv(client, 1)
+                while data := await loop.sock_recv(client, 1_048_576):
+                    seen += data
                 assert seen.count(PIECE) == PIECES
-                assert server.tick - began > 10 * IDLE_S
+                assert seen.endswith(b"event: message_stop\ndata: {}\n\n")
                 await until(lambda: is_settled(rig))
 
     run(test)
