@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from claudeops.wire.http1 import HEAD_END, LENGTH_DIGITS_MAX
+from claudeops.wire.http1 import LENGTH_DIGITS_MAX
 
 HEAD_BYTES: Final = 8_192
 _STATUS_LINE: Final = b"HTTP/1.1 200 "
@@ -18,60 +18,78 @@ _PLAIN: Final = bytes(range(0x20, 0x7F))
 
 
 class UsualHead:
-    """Knows a head again by its lines: the same names in the same order, values of printable ASCII, and the one length line true.
+    """Knows a head again: the same bytes, but for some values, which must be printable ASCII, and the length, which must be true.
 
-    What decides of the framing is thus what llhttp has taken before, but for a number that is compared with what has come.
+    What decides of the framing is thus what llhttp has taken before, or a number that is compared with what has come.
     """
 
-    __slots__ = ("end", "is_plain", "length_at", "lines", "names")
+    __slots__ = ("changing", "is_plain", "length_at", "lines", "names", "sizes", "texts")
 
-    def __init__(self, lines: list[bytes], names: list[bytes], length_at: int) -> None:
-        self.end = len(b"\r\n".join(lines))
+    def __init__(self, lines: list[bytes], names: list[bytes], changing: set[int]) -> None:
         self.lines = lines
-        """Of the last such head."""
         self.names = names
-        self.length_at = length_at
+        self.changing = changing
+        """The lines whose values have been seen to change, and that of the length."""
+        self.texts: list[bytes] = []
+        """What stands before, between and behind these values."""
+        self.sizes: list[int] = []
+        """Of these values, as they were last: most have always the same."""
+        self.length_at = sorted(changing).index(_place_of_length(names))
         self.is_plain: bool | None = None
         """For the transit to note that it passes such heads on as they are; it depends on nothing but the names."""
+        text = b""
+        for index, line in enumerate(lines):
+            if index in changing:
+                self.texts.append(text + names[index])
+                self.sizes.append(len(line) - len(names[index]))
+                text = b"\r\n"
+            else:
+                text += line + b"\r\n"
+        self.texts.append(text + b"\r\n")
 
     def head_of(self, data: bytes) -> bytes:
         """The head (without its blank line) of a whole answer, with nothing behind it; empty where `data` is anything else."""
-        end = self.end
-        if data[end : end + 4] != HEAD_END:  # as it is where the values are as long as they were
-            end = data.find(HEAD_END)
-        head = data[:end]
-        lines, known, names = head.split(b"\r\n"), self.lines, self.names
-        if len(lines) != len(known):
+        texts, sizes = self.texts, self.sizes
+        if not data.startswith(texts[0]):
             return b""
-        has_changed = False
-        for index, line in enumerate(lines):
-            if line != known[index]:
-                if not line.startswith(names[index]):
+        at = len(texts[0])
+        values = []
+        for index, size in enumerate(sizes):
+            text = texts[index + 1]
+            end = at + size
+            if data[end : end + len(text)] != text:
+                end = data.find(b"\r", at)
+                if end < 0 or data[end : end + len(text)] != text:
                     return b""
-                has_changed = True
-        at = self.length_at
-        if lines[at] != b"%b%d" % (names[at], len(data) - end - 4):
+                sizes[index] = end - at
+            values.append(data[at:end])
+            at = end + len(text)
+        if values[self.length_at] != b"%d" % (len(data) - at) or b"".join(values).translate(None, _PLAIN):
             return b""
-        if has_changed:
-            if b"".join(lines).translate(None, _PLAIN):
-                return b""
-            self.end = end
-            self.lines = lines
-        return head
+        return data[: at - 4]
 
 
-def usual_head(head: bytes) -> UsualHead | None:
-    """What the next answers will be held against: the head of a whole one, as llhttp has taken it. None for a head of another kind."""
+def usual_head(head: bytes, last: UsualHead | None) -> UsualHead | None:
+    """What the next answers will be held against: the head of a whole one, as llhttp has taken it, and what `last` knows of the values
+    that change. None for a head of another kind."""
     if len(head) > HEAD_BYTES or not head.startswith(_STATUS_LINE):
         return None
     lines = head.split(b"\r\n")
     names = [lines[0], *(line[: line.find(b":") + 1] for line in lines[1:])]
     lowered = [name.lower() for name in names]
-    if lowered.count(_LENGTH) != 1 or not _FRAMING.isdisjoint(lowered):
+    if lowered.count(_LENGTH) != 1 or not _FRAMING.isdisjoint(lowered) or any(name[:1] in b" \t" for name in names):
         return None
     length_at = lowered.index(_LENGTH)
     names[length_at] += b" "
     digits = lines[length_at].removeprefix(names[length_at])
     if not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:
         return None
-    return UsualHead(lines, names, length_at)
+    if last is None or last.names != names:
+        return UsualHead(lines, names, {length_at})
+    usual = UsualHead(lines, names, last.changing | {index for index, line in enumerate(lines) if line != last.lines[index]})
+    usual.is_plain = last.is_plain
+    return usual
+
+
+def _place_of_length(names: list[bytes]) -> int:
+    return [name.lower() for name in names].index(_LENGTH + b" ")
