@@ -149,6 +149,20 @@ def test_estimates_learn_from_what_the_api_counts() -> None:
     run(test)
 
 
+def test_what_tools_cost_beside_their_text_is_known_for_either_choice_of_them() -> None:
+    async def test() -> None:
+        learned = []
+        for choice in ("auto", "any"):
+            async with simulator() as api, proxy(config(api.url)) as rig:
+                tools = [{"name": "level", "description": "How full a pool is.", "input_schema": {"type": "object"}}]
+                for _ in range(30):
+                    assert (await rig.call(ask(tools=tools, tool_choice={"type": choice}))).status == 200
+                learned.append(rig.runtime.models[PRIMARY].tokens_per_byte.value)
+        assert abs(learned[0] - learned[1]) < 0.02, "tokens a byte of the same text"
+
+    run(test)
+
+
 def test_numbers_that_are_no_integers_are_the_apis_to_judge() -> None:
     async def test() -> None:
         async with simulator() as api, proxy(config(api.url)) as rig:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from claudeops.catalogue.model import ToolPromptTokens
 from claudeops.sidecar.answer import Answer
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.model import ModelRuntime
@@ -17,6 +18,7 @@ from claudeops.sidecar.wireformat import UNREADABLE, BlockJson, decode_blocks
 LARGE_BYTES: Final = 32_768
 DOCUMENT_TOKENS_PER_BYTE: Final = 0.02
 """A PDF page is about 100 KB and 2,000 tokens."""
+FORCED: Final = ("any", "tool")
 RESULT_BYTES: Final = 2_048
 """A tool result that is smaller is taken to hold no image."""
 
@@ -48,9 +50,16 @@ def total_tokens(call: Call, model: ModelRuntime, runtime: Runtime) -> float:
             size_bytes -= media_bytes
             text_bytes = 0
     if len(call.asked.tools) > 2 and model.model.tool_prompt_tokens is not None:
-        extra += model.model.tool_prompt_tokens.auto
+        extra += _tool_tokens(call, model.model.tool_prompt_tokens)
     call.text_bytes, call.extra_tokens = text_bytes, extra
     return size_bytes * model.tokens_per_byte.value + extra
+
+
+def _tool_tokens(call: Call, cost: ToolPromptTokens) -> int:
+    """What the API adds to a request with tools, by the choice among them."""
+    choice = call.asked.tool_choice
+    is_forced = choice is not None and choice.type in FORCED
+    return cost.forced if is_forced and cost.forced is not None else cost.auto
 
 
 def count_images(call: Call) -> int:

@@ -11,12 +11,12 @@ from claudeops.sidecar.endpoint import COUNT_TOKENS
 from claudeops.sidecar.model import FALLBACK, ModelRuntime
 from claudeops.sidecar.rules import policy_of
 from claudeops.sidecar.runtime import Runtime
+from claudeops.sidecar.stage.estimate import FORCED
 from claudeops.sidecar.stage.fit import fit_to_model
 from claudeops.sidecar.wireformat import RequestJson
 
 ADJUSTMENTS_MAX: Final = 256
 Parameters = tuple[str | None, bool, float | None, float | None, float | None, float | None, str | None, float | None, str | None]
-FORCED: Final[tuple[str, ...]] = ("any", "tool")
 NOT_COUNTED: Final[tuple[str, ...]] = ("max_tokens", "temperature", "top_p", "top_k")
 """Members that a count_tokens request does not take: never added there, only left out."""
 
