@@ -23,6 +23,7 @@ from claudeops.sidecar.runtime import Runtime
 from claudeops.sidecar.settle import GONE, count_passage, settle_usage
 from claudeops.sidecar.stage.parse import undecodable, unsupported
 from claudeops.sidecar.stage.session import refused_key
+from claudeops.wire.body import chunk
 from claudeops.wire.http1 import LAST_CHUNK, RequestHead, without_length
 from claudeops.wire.pool import Pool
 from claudeops.wire.server import ServerConnection
@@ -275,8 +276,7 @@ class Passage(Call):
     def _framed(self, body: bytes, is_complete: bool) -> bytes:
         if not self.is_chunked:
             return body
-        data = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
-        return data + LAST_CHUNK if is_complete else data
+        return chunk(body) + LAST_CHUNK if is_complete else chunk(body)
 
     def _too_large(self) -> Answer:
         limit = BODY_MAX_BYTES[self.caller.kind] // 1_048_576

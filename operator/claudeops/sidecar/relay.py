@@ -19,6 +19,7 @@ from claudeops.sidecar.tap import open_tap
 from claudeops.sidecar.thought import ThoughtReader
 from claudeops.sidecar.transfer import BAD_GATEWAY, Transfer
 from claudeops.sidecar.usage import EventReader, read_answer
+from claudeops.wire.body import chunk
 from claudeops.wire.http1 import LAST_CHUNK
 
 HOLD_MAX_BYTES: Final = 262_144
@@ -244,7 +245,7 @@ class Relay(Transfer):
         if not self.first_content_at and reader.has_content:
             self._see_content(now)  # the head went out before: the hold was over
         if out:
-            self.client.write(b"%x\r\n%b\r\n" % (len(out), out) if self.is_chunked else out)
+            self.client.write(chunk(out) if self.is_chunked else out)
         if now - self.flushed_at > FLUSH_S:
             self._flush(now)
 

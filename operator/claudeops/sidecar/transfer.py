@@ -14,6 +14,7 @@ from claudeops.sidecar.settle import settle_answer, settle_usage
 from claudeops.sidecar.stage.session import refused_key
 from claudeops.sidecar.tap import Tap
 from claudeops.sidecar.usage import EventReader
+from claudeops.wire.body import chunk
 from claudeops.wire.http1 import LAST_CHUNK, RequestHead
 from claudeops.wire.pool import Opening
 from claudeops.wire.server import ServerConnection
@@ -140,9 +141,7 @@ class Transfer(Call):
             self.produced = produced
 
     def _framed(self, data: bytes) -> bytes:
-        if not self.is_chunked or not data:
-            return data
-        return b"%x\r\n%b\r\n" % (len(data), data)
+        return chunk(data) if self.is_chunked else data
 
     def _is_counted(self) -> bool:
         """Has the API begun to work on it, as far as one can see?"""

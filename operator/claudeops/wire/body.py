@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from io import BytesIO
+from typing import Final
 
 from claudeops.wire.http1 import LAST_CHUNK
 from claudeops.wire.problem import BadRequest
@@ -17,9 +18,16 @@ _CHUNK_LINE = re.compile(rb'([0-9A-Fa-f]{1,15})(?:;%b(?:=(?:%b|"[^"\\\x00-\x08\x
 _TRAILER_LINE = re.compile(rb"(?!(?i:content-length|transfer-encoding):)%b:[\t\x20-\x7e\x80-\xff]*" % _TOKEN)
 
 
+_SIZE_LINES: Final[tuple[bytes, ...]] = tuple(b"%x\r\n" % size_bytes for size_bytes in range(1_024))
+"""Of the usual chunks, which are one event of a stream: compiled, only what needs no ``%x`` is joined quickly."""
+
+
 def chunk(data: bytes) -> bytes:
     """One chunk of a chunked body; never empty, since that would end the body."""
-    return b"%x\r\n%b\r\n" % (len(data), data) if data else b""
+    size_bytes = len(data)
+    if 0 < size_bytes < len(_SIZE_LINES):
+        return b"%b%b\r\n" % (_SIZE_LINES[size_bytes], data)
+    return b"%x\r\n%b\r\n" % (size_bytes, data) if data else b""
 
 
 class Framing:
