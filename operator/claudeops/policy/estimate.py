@@ -91,7 +91,8 @@ class PrefixMemory:
     def see(self, prefix: bytes, cached_tokens: float, now: float) -> None:
         """An answer read or wrote `cached_tokens` of this prefix."""
         entries = self.entries
-        entries.pop(prefix, None)
+        if prefix in entries:
+            del entries[prefix]  # the newest is the last
         entries[prefix] = (cached_tokens, now)
         if len(entries) > self.limit:
             del entries[next(iter(entries))]

@@ -15,6 +15,9 @@ LARGE_BYTES: Final = 4096
 BEGINNING_BYTES: Final = 64
 """A search for all of a large value would compare it byte by byte."""
 
+_decode_members: Final = decode_members  # compiled, a name of this module's own is no dictionary lookup
+_encode: Final = encode
+
 
 def edited(body: bytes, edits: dict[str, Edit], asked: RequestJson | None = None) -> tuple[Part, ...]:
     """``edits``: member → new JSON, or REMOVE; ``a.b`` is member ``b`` of member ``a``, which is made if it is not there.
@@ -26,7 +29,7 @@ def edited(body: bytes, edits: dict[str, Edit], asked: RequestJson | None = None
     is_large = len(body) > LARGE_BYTES
     if is_large and asked is not None:
         body = _without_replaced(body, edits, asked)
-    members = decode_members(body)
+    members = _decode_members(body)
     for name, value in edits.items():
         if isinstance(value, tuple):
             members[name] = ABSENT if is_large else Raw(b"".join(value))
@@ -36,7 +39,7 @@ def edited(body: bytes, edits: dict[str, Edit], asked: RequestJson | None = None
             members[name] = Raw(value)
         else:
             members.pop(name, None)
-    return _parts(members, edits) if is_large else (encode(members),)
+    return _parts(members, edits) if is_large else (_encode(members),)
 
 
 def _parts(members: dict[str, Raw], edits: dict[str, Edit]) -> tuple[Part, ...]:

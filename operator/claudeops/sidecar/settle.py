@@ -12,8 +12,8 @@ from claudeops.sidecar.edit import REMOVE
 from claudeops.sidecar.model import FALLBACK
 from claudeops.sidecar.runtime import Runtime
 
-_MEMBERS: Final = {"effort": "output_config.effort"}
-"""Where an adjustment is not called as the member that it changes."""
+EFFORT: Final = "output_config.effort"
+"""The member that an adjustment of ``effort`` changes; all others are called as theirs."""
 GONE: Final = 499
 """The status under which a client that left is counted."""
 
@@ -29,7 +29,7 @@ def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "")
     counters.requests[key] = counters.requests.get(key, 0) + 1
     for name in call.adjusted:
         counters.adjusted[name] = counters.adjusted.get(name, 0) + 1
-        if call.edits.get(_MEMBERS.get(name, name)) == REMOVE:
+        if call.edits.get(EFFORT if name == "effort" else name) == REMOVE:
             counters.left_out[name] = counters.left_out.get(name, 0) + 1
     if call.tier == FALLBACK:
         runtime.fallback_requests += 1
@@ -136,7 +136,8 @@ def _observe(call: Call, runtime: Runtime, counters: ModelCounters, now: float) 
         counters.queue_wait.observe(call.queue_s)
         _add(window.queue_wait, bucket_of(call.queue_s))
     else:
-        counters.queue_wait.counts[0] += 1
+        counts = counters.queue_wait.counts
+        counts[0] = counts[0] + 1
         _add(window.queue_wait, 0)
     if call.attempts == 1 and not call.is_again:
         counters.overhead.observe(call.sent_at - call.arrived_at - call.queue_s + runtime.clock() - now)

@@ -193,10 +193,13 @@ def _terms_of(seen: UsageJson) -> Terms:
     return Terms(is_us=seen.inference_geo == "us", is_fast=seen.speed == "fast", is_batch=tier == "batch", is_priority=tier == "priority")
 
 
+_decode_message: Final = decode_message  # compiled, a name of this module's own is no dictionary lookup
+
+
 def read_answer(usage: Usage, body: bytes) -> bool:
     """Take the usage out of a whole JSON answer; False if it is not JSON. JSON of another form is left unread: its cost is unknown."""
     try:
-        message = decode_message(body)
+        message = _decode_message(body)
         usage.read_message(message)
         if message.stop_reason == "refusal":
             refusal = decode_refusal(body)

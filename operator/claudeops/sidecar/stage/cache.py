@@ -51,12 +51,13 @@ def mark_prefix(call: Call) -> int:
     asked = call.asked
     turn_marks = _turn_marks(call)
     count = (len(asked.cache_control) > 0) + len(turn_marks)
-    has_tools = len(asked.tools) > 0
-    size_tokens = (len(asked.system) + len(asked.tools)) * call.model.tokens_per_byte.value
+    raw_system, raw_tools = asked.system, asked.tools
+    has_tools = len(raw_tools) > 0
+    size_tokens = (len(raw_system) + len(raw_tools)) * call.model.tokens_per_byte.value
     if size_tokens < PREFIX_SHARE * call.model.model.min_cacheable_tokens:
         return count
-    system = memoryview(asked.system)
-    tools = memoryview(asked.tools) if has_tools else EMPTY
+    system = memoryview(raw_system)
+    tools = memoryview(raw_tools) if has_tools else EMPTY
     count += _count_marks(system) + (_count_marks(tools) if has_tools else 0)
     name, prefix = ("system", system) if len(system) > 2 else ("tools", tools)
     if count >= BREAKPOINTS_MAX:

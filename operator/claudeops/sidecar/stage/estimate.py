@@ -31,8 +31,8 @@ def estimate(call: Call, runtime: Runtime) -> Answer | None:
     total = total_tokens(call, model, runtime)
     call.estimated_total = call.estimated_uncached = total
     if call.is_marked:
-        asked, prefixes = call.asked, runtime.prefixes
-        numbers = prefixes.number_of(memoryview(asked.system)), prefixes.number_of(memoryview(asked.tools))
+        system, tools, prefixes = call.asked.system, call.asked.tools, runtime.prefixes
+        numbers = prefixes.number_of(memoryview(system)), prefixes.number_of(memoryview(tools)) if len(tools) else 0
         call.prefix = hash((model.id, call.session, numbers)).to_bytes(8, "little", signed=True)
         cached = prefixes.cached_tokens(call.prefix, call.walked_at)
         call.estimated_uncached = total - cached if total > cached else 0.0

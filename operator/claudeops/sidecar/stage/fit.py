@@ -142,7 +142,7 @@ def _drop_thinking(call: Call, runtime: Runtime, turns: list[Member]) -> list[Me
 
 def has_thinking(call: Call) -> bool:
     """Does the history hold thinking blocks?"""
-    return any(map(_thinks, call.asked.messages))
+    return any(_thinks(turn) for turn in call.asked.messages)  # not by map(): this one is compiled to a loop
 
 
 def _thinks(turn: TurnJson) -> bool:

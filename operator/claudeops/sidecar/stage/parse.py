@@ -13,6 +13,8 @@ from claudeops.sidecar.wireformat import UNREADABLE, decode_request
 BODY_MAX_BYTES: Final = 32 * 1024 * 1024
 """The API's own limit for a Messages request, which holds for what a compressed one becomes too."""
 
+_decode_request: Final = decode_request  # compiled, a name of this module's own is no dictionary lookup
+
 
 def parse(call: Call, runtime: Runtime) -> Answer | None:
     """Refuses what is not a Messages request."""
@@ -21,7 +23,7 @@ def parse(call: Call, runtime: Runtime) -> Answer | None:
         if answer is not None:
             return answer
     try:
-        call.asked = asked = decode_request(call.body)
+        call.asked = asked = _decode_request(call.body)
     except UNREADABLE as error:
         return Answer("bad_request", f"the body is not a Messages request: {error}")
     call.is_streamed = asked.stream is True

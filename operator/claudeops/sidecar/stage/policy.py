@@ -24,8 +24,9 @@ NOT_COUNTED: Final[tuple[str, ...]] = ("max_tokens", "temperature", "top_p", "to
 def policy(call: Call, runtime: Runtime) -> Answer | None:
     """Edits what may be put right, refuses what the workload's profile refuses."""
     asked = call.asked
-    is_forced = asked.tool_choice is not None and asked.tool_choice.type in FORCED
-    is_prefilled = len(asked.messages) > 0 and asked.messages[-1].role == "assistant"
+    choice, messages = asked.tool_choice, asked.messages
+    is_forced = choice is not None and choice.type in FORCED
+    is_prefilled = len(messages) > 0 and messages[-1].role == "assistant"
     key = _parameters(asked, call.caller.api_version, not is_forced | is_prefilled)
     result = call.model.adjustments.get(key) or _adjust(key, call.model, runtime)
     if not result.is_plain:

@@ -22,8 +22,9 @@ def session(call: Call, runtime: Runtime) -> Answer | None:
         call.session = caller.session
         return None
     metadata = call.asked.metadata
-    if metadata is not None and metadata.user_id is not None:
-        call.session = metadata.user_id.encode("utf-8", "replace")
+    user_id = None if metadata is None else metadata.user_id
+    if user_id is not None:
+        call.session = user_id.encode("utf-8", "replace")
     return None
 
 
