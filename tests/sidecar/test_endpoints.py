@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import socket
 from typing import Any
 
 import pytest
@@ -227,6 +228,35 @@ def test_a_compressed_batch_is_inspected_and_goes_on_as_what_it_becomes(monkeypa
             reply = await rig.call(b"x", path=BATCHES, headers=headers | {"content-encoding": "br"})
             assert reply.json["error"]["details"] == {"error_code": "request_body_encoding_unsupported"}
             assert is_settled(rig)
+
+    run(test)
+
+
+def test_a_compressed_batch_that_is_here_may_take_its_time_to_go_on_as_long_as_it_goes() -> None:
+    async def test() -> None:
+        body = json.dumps({"requests": [item(f"i{number}", system="x" * 1_000_000) for number in range(12)]}).encode()
+        is_over = asyncio.Event()
+
+        async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65_536)
+            await reader.readuntil(b"\r\n\r\n")
+            pool = rig.pipeline.auxiliary
+            assert pool is not None
+            begun = pool.tick
+            seen = b""
+            while not seen.endswith(b"0\r\n\r\n"):
+                seen = seen[-10:] + await reader.read(262_144)
+                await until(lambda tick=pool.tick: pool.tick > tick)  # type: ignore[misc]
+            assert pool.tick - begun > 45, "this is what the test is about"
+            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}")
+            await writer.drain()
+            await is_over.wait()
+
+        limits = resilience(timeouts=Timeouts(connect_s=1, first_byte_s=5, stream_idle_s=0.6, total_s=5))
+        async with raw_upstream(slow) as api, proxy(opened(api.url, resilience=limits), sweep_s=0.02) as rig:
+            reply = await rig.call(gzip.compress(body), path=BATCHES, headers={"content-encoding": "gzip"})
+            assert reply.status == 200, reply.body
+            is_over.set()
 
     run(test)
 

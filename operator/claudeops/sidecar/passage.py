@@ -126,8 +126,10 @@ class Passage(Call):
 
     def upstream_slow(self, is_slow: bool) -> None:
         self.is_held_up = is_slow
-        if self.unpacker is not None and not is_slow:
-            self._send_unpacked(self.unpacker)
+        if not is_slow:
+            self.moved_at = self.pipeline.runtime.clock()  # it has taken some
+            if self.unpacker is not None:
+                self._send_unpacked(self.unpacker)
         if not self.is_held_up or is_slow:
             self.connection.slow(is_slow)
 
