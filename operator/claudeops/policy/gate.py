@@ -107,12 +107,17 @@ class StreamGate:
         if now - self.folded_at >= FOLD_S:
             self._fold(now)
 
-    def abandon(self, now: float, is_streamed: bool = True) -> None:
-        """A request ended that the API never began: refused, not connected, cancelled before it was sent."""
+    def abandon(self, now: float, entered_at: float, is_streamed: bool = True) -> None:
+        """A request ended that the API never began: refused, not connected, cancelled before it was sent. Its silence says nothing
+        about the speed of streams."""
         self._advance(now)
         self.in_flight -= 1
         if is_streamed:
             self.streams -= 1
+            entered_at = min(now, entered_at)
+            self.unfolded_slot_s -= now - max(entered_at, self.folded_at)
+            self.slot_s -= MEMORY_S * (1.0 - exp(min(0.0, entered_at - self.folded_at) / MEMORY_S))
+            self._learn_rate()
 
     def is_open(self, now: float) -> bool:
         """May one more request start? One always may when none runs, unless the output lease is in debt."""
@@ -152,6 +157,9 @@ class StreamGate:
         self.unfolded_tokens = 0.0
         self.unfolded_slot_s = 0.0
         self.folded_at = now
+        self._learn_rate()
+
+    def _learn_rate(self) -> None:
         if self.slot_s > 1e-3:
             self.slot_rate = max(1.0, self.tokens / self.slot_s)
 

@@ -101,7 +101,7 @@ class GroupLimiter:
         self.requests.credit(1.0, entered_at)
         self.input.refill(now)
         self.input.credit(input_tokens, entered_at)
-        self.gate.abandon(now, is_streamed)
+        self.gate.abandon(now, entered_at, is_streamed)
 
     def set_lease(self, lease: Rates, now: float, *, limits: Rates | None = None, full_s: Rates | None = None) -> None:
         """Change the lease. `limits`: the organisation's limits it was cut from; `full_s`: the fleet's measured bursts."""

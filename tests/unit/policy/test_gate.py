@@ -97,7 +97,7 @@ def test_in_flight_never_drifts_and_the_slot_rate_stays_finite_in_any_order(move
         elif running and what in ("leave", "abandon"):
             is_streamed, began = running.pop()
             if what == "abandon":
-                gate.abandon(now, is_streamed)
+                gate.abandon(now, now, is_streamed)
             elif is_streamed:
                 gate.leave(now)
             else:
@@ -123,3 +123,23 @@ def test_whole_answers_weigh_on_the_output_bucket_while_they_run_and_are_correct
     assert gate.bucket.level == pytest.approx(full - 4.0 * START_SLOT_RATE)
     gate.leave_whole(100.0, 0.0, 4.0)
     assert gate.bucket.level == pytest.approx(full - 100.0, abs=1.0)
+
+
+def test_streams_that_the_api_never_began_teach_nothing() -> None:
+    """An upstream that cannot be reached must not look like one of slow streams: it would be met with too many when it is back."""
+    gate, untouched = StreamGate(1000.0, 0.0), StreamGate(1000.0, 0.0)
+    now = 0.0
+    for _ in range(12):
+        for one in (gate, untouched):
+            one.enter(now)
+        for late in range(10):
+            gate.enter(now + late / 100.0)
+        for _ in range(10):
+            now += 0.5
+            for one in (gate, untouched):
+                one.produced(25.0, now)
+        for late in range(10):
+            gate.abandon(now, now - 5.0 + late / 100.0)
+        for one in (gate, untouched):
+            one.leave(now)
+    assert gate.slot_rate == pytest.approx(untouched.slot_rate, rel=0.05)
