@@ -87,7 +87,7 @@ class AdmissionQueue(Generic[T]):
     def prolong(self, ticket: Ticket[T], deadline: float) -> None:
         """Somebody more patient has joined: its turn stays. O(n)."""
         ticket.deadline = deadline
-        self.heap = [(*entry[:2], deadline, *entry[3:]) if entry[4] is ticket else entry for entry in self.heap]
+        self.heap = [(entry[0], entry[1], deadline, entry[3], ticket) if entry[4] is ticket else entry for entry in self.heap]
         heapq.heapify(self.heap)
 
     def expire(self, now: float) -> list[T]:
