@@ -80,7 +80,7 @@ def test_every_other_path_is_closed(path: str) -> None:
     run(test)
 
 
-@pytest.mark.parametrize(("method", "path"), [("HEAD", "/"), ("HEAD", "/api/hello"), ("GET", "/api/hello")])
+@pytest.mark.parametrize(("method", "path"), [("HEAD", "/"), ("HEAD", "*"), ("HEAD", "/api/hello"), ("GET", "/api/hello")])
 def test_probes_are_answered_here(method: str, path: str) -> None:
     async def test() -> None:
         async with desk() as api, proxy(config(api.url)) as rig:

@@ -22,7 +22,7 @@ BODY_MAX_BYTES: Final = {BATCHES: _MEBIBYTE, NEW_BATCH: 256 * _MEBIBYTE, FILES: 
 """The API's limits (reference anthropic-api, section 10); a file has its form around it."""
 _ID: Final = rb"/[\w-][\w.:@-]*"
 _PATHS: Final = re.compile(
-    rb"(?P<m>POST /v1/messages)|(?P<c>POST /v1/messages/count_tokens)|(?P<i>GET /v1/models(?:ID)?)|(?P<p>HEAD /.*|GET /api/hello)"
+    rb"(?P<m>POST /v1/messages)|(?P<c>POST /v1/messages/count_tokens)|(?P<i>GET /v1/models(?:ID)?)|(?P<p>HEAD .*|GET /api/hello)"
     rb"|(?P<n>POST /v1/messages/batches)"
     rb"|(?P<b>GET /v1/messages/batches(?:ID(?:/results)?)?|DELETE /v1/messages/batchesID|POST /v1/messages/batchesID/cancel)"
     rb"|(?P<f>POST /v1/files|GET /v1/files(?:ID(?:/content)?)?|DELETE /v1/filesID)".replace(b"ID", _ID)
