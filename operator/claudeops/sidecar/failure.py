@@ -30,8 +30,12 @@ RETRY_AFTER_MAX_S: Final = 86_400.0
 answer that was wrong is not believed for good."""
 
 
+RATE_LIMITED: Final = "RateLimited"
+RAMP_LIMITED: Final = "RampLimited"
+SPEND_LIMITED: Final = "SpendLimited"
 FAST_LIMITED: Final = "FastLimited"
 """Cause of a 429 of fast mode's own limits: it says nothing about the model's."""
+THROTTLE_CAUSES: Final = (RATE_LIMITED, RAMP_LIMITED, SPEND_LIMITED, FAST_LIMITED)
 
 
 class Failure:
@@ -101,7 +105,7 @@ def failure_of_event(error: ErrorBody) -> Failure:
 
 def _name_cause(failure: Failure, code: str | None) -> None:
     failure.is_spend = code in SPEND_CODES
-    failure.cause = "SpendLimited" if failure.is_spend else "RampLimited" if code == "ramp_limit_exceeded" else "RateLimited"
+    failure.cause = SPEND_LIMITED if failure.is_spend else RAMP_LIMITED if code == "ramp_limit_exceeded" else RATE_LIMITED
 
 
 def _error_code(body: bytes) -> str | None:

@@ -15,6 +15,7 @@ from claudeops.policy.breaker import CLOSED, HALF_OPEN, OPEN
 from claudeops.policy.level import STALE_S
 from claudeops.sidecar.config import ConfigHolder
 from claudeops.sidecar.counters import Histogram, ModelCounters
+from claudeops.sidecar.failure import THROTTLE_CAUSES
 from claudeops.sidecar.model import PRIMARY, TIERS, ModelRuntime
 from claudeops.sidecar.runtime import Runtime
 
@@ -179,8 +180,9 @@ def _upstream(model: ModelRuntime) -> Iterator[Row]:
 
 
 def _throttled(model: ModelRuntime) -> Iterator[Row]:
-    for cause, count in _sums(counters.throttles for counters in model.counters).items():
-        yield (model.id, cause), count
+    found = _sums(counters.throttles for counters in model.counters)
+    for cause in THROTTLE_CAUSES:  # none seen is a figure too: the first one is then an increase
+        yield (model.id, cause), found.get(cause, 0)
 
 
 def _retries(model: ModelRuntime) -> Iterator[Row]:

@@ -14,7 +14,7 @@ from claudeops.policy.breaker import CLOSED
 from claudeops.sidecar.admission import Admission
 from claudeops.sidecar.call import Call
 from claudeops.sidecar.endpoint import MESSAGES, MODELS
-from claudeops.sidecar.failure import FAST_LIMITED, NO_CONNECTION, THROTTLED, Failure
+from claudeops.sidecar.failure import FAST_LIMITED, NO_CONNECTION, RATE_LIMITED, THROTTLED, Failure
 from claudeops.sidecar.level_headers import are_levels_high
 from claudeops.sidecar.model import ModelRuntime
 from claudeops.sidecar.runtime import Runtime
@@ -134,7 +134,7 @@ class Recovery:
             counters.throttles[FAST_LIMITED] = counters.throttles.get(FAST_LIMITED, 0) + 1
             return
         counters.throttles[failure.cause] = counters.throttles.get(failure.cause, 0) + 1
-        if failure.cause == "RateLimited" and failure.is_answer and are_levels_high(call, now):
+        if failure.cause == RATE_LIMITED and failure.is_answer and are_levels_high(call, now):
             counters.throttles_above_level += 1
         if not failure.is_spend:
             counters.retry_after_s += failure.retry_after_s or 0.0

@@ -128,6 +128,8 @@ def test_answers_are_counted_by_tier_code_and_reason(busy: Scrape) -> None:
 def test_what_concerns_the_api_is_summed_over_the_tiers(busy: Scrape) -> None:
     assert busy.value("upstream_responses_total", model=MODEL, code="200") == 10
     assert busy.value("throttled_total", model=MODEL, cause="RateLimited") == 3
+    for cause in ("RampLimited", "SpendLimited", "FastLimited"):
+        assert busy.value("throttled_total", model=MODEL, cause=cause) == 0, "there from the start, so that the first one is an increase"
     assert busy.value("retries_total", model=MODEL, cause="429") == 3
 
 
