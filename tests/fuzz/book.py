@@ -73,6 +73,10 @@ class Book:
         self.limiter.leave(now)
         self.streams[True] -= 1
 
+    def leave_unheard(self, now: float, *, entered_at: float) -> None:
+        self.limiter.leave_unheard(now, entered_at=entered_at)
+        self.streams[True] -= 1
+
     def leave_whole(self, tokens: float, entered_at: float, now: float) -> None:
         self.limiter.leave_whole(tokens, entered_at, now)
         self.streams[False] -= 1

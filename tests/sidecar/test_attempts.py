@@ -6,12 +6,13 @@ import asyncio
 import json
 from typing import Any
 
+import pytest
 from tests.sidecar.desk import desk
 from tests.sidecar.rig import FALLBACK, PRIMARY, Client, Rig, ask, config, is_settled, proxy, resilience, until
 from tests.virtual_loop import VirtualLoop, run_virtually
 
 from claudeops.catalogue.price import Tokens
-from claudeops.proxyconfig import BreakerPolicy, Limits, ModelChoice, ProxyConfig, Retry, Timeouts
+from claudeops.proxyconfig import BreakerPolicy, Limits, ModelChoice, ProxyConfig, Queue, Rates, Retry, Timeouts
 
 ONCE = Retry(max_attempts=1)
 OTHER = "claude-sonnet-5-5"
@@ -143,5 +144,25 @@ def test_a_place_that_is_given_back_unused_was_not_taken_for_less_than_no_time()
             assert [(await client.read()).reason for client in (blocker, waiting)] == [None, "credentials"]
             assert rig.pipeline.admission.latency.value >= before
             assert is_settled(rig)
+
+    run_virtually(test)
+
+
+def test_streams_that_never_began_say_nothing_of_how_fast_streams_are() -> None:
+    """After an hour in which the API has hung it is not to be met with fifty times too many."""
+
+    async def test(loop: VirtualLoop) -> None:
+        patient = BreakerPolicy(minimum_requests=1000)
+        rules = resilience(retry=ONCE, breaker=patient, timeouts=Timeouts(connect_s=1, first_byte_s=60, stream_idle_s=5, total_s=90))
+        lease = Rates(requests_per_minute=6_000, input_tokens_per_minute=600_000, output_tokens_per_minute=60_000)
+        limits = Limits(baseline={"sonnet-4.x": lease}, queue=Queue(max_wait_s=1.0))
+        async with desk() as api, proxy(document(api.url, resilience=rules, limits=limits)) as rig:
+            gate = rig.runtime.models[PRIMARY].group.limiter.gate
+            before = gate.slot_rate, gate.mean_output
+            clients = [await send(rig, ask(stream=True)) for _ in range(10)]
+            clients[0].writer.transport.abort()
+            assert {(await client.read()).status for client in clients[1:]} == {504}
+            gate.set_rate(gate.rate, rig.runtime.clock())  # adds up what was learned
+            assert (gate.slot_rate, gate.mean_output, gate.in_flight) == (pytest.approx(before[0]), before[1], 0)
 
     run_virtually(test)

@@ -108,8 +108,8 @@ class StreamGate:
             self._fold(now)
 
     def abandon(self, now: float, entered_at: float, is_streamed: bool = True) -> None:
-        """A request ended that the API never began: refused, not connected, cancelled before it was sent. Its silence says nothing
-        about the speed of streams."""
+        """A request ended that the API never began, as far as one can see: refused, not connected, not answered. Its silence says
+        nothing about the speed of streams."""
         self._advance(now)
         self.in_flight -= 1
         if is_streamed:

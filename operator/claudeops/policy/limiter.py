@@ -17,7 +17,7 @@ class GroupLimiter:
     """Request bucket, input bucket and stream gate of one model group under one lease.
 
     All three are post-paid: at most one request goes past the lease at a time. Every admitted request ends in exactly
-    one of `leave`, `leave_whole` or `refund`. The limiter never sleeps: the caller brings the clock and waits.
+    one of `leave`, `leave_unheard`, `leave_whole` or `refund`. The limiter never sleeps: the caller brings the clock and waits.
     """
 
     __slots__ = ("gate", "gauges", "input", "lease", "limits", "paused_until", "requests", "scale", "scale_until", "scarcest")
@@ -90,6 +90,10 @@ class GroupLimiter:
     def leave(self, now: float) -> None:
         """A streamed request ended."""
         self.gate.leave(now)
+
+    def leave_unheard(self, now: float, *, entered_at: float) -> None:
+        """A streamed request ended before it began to be answered: it was counted, but says nothing of how streams are."""
+        self.gate.abandon(now, entered_at)
 
     def leave_whole(self, tokens: float, entered_at: float, now: float) -> None:
         """A request that was answered as one JSON document ended with `tokens` of output."""

@@ -76,7 +76,10 @@ def settle_usage(call: Call, runtime: Runtime, now: float) -> None:
     if call.is_streamed:
         if usage.is_known and usage.output != call.produced:
             limiter.produced(usage.output - call.produced, now)
-        limiter.leave(now)
+        if not usage.is_known and call.first_byte_at < call.sent_at:
+            limiter.leave_unheard(now, entered_at=call.admitted_at)
+        else:
+            limiter.leave(now)
     else:
         limiter.leave_whole(usage.output, call.sent_at, now)
     used.ended += 1
