@@ -132,6 +132,9 @@ class Storm:
         while True:
             await asyncio.sleep(1.0)
             self.pipeline.sweep()
+            probed = [probe.model.id for probe in self.pipeline.probes]
+            if len(set(probed)) < len(probed):
+                self.loop.errors.append(f"two probes at a time: {probed}")
 
     # -- what happens
 
