@@ -19,6 +19,8 @@ heads have a length only. It begins with one plain byte and a look at the next, 
 _BODILESS: Final[tuple[bytes, ...]] = (b"204", b"304")
 """Answers that have no body, and whose length is nobody's to add (RFC 9110 section 8.6). Interim ones do not come here."""
 _LENGTH_ONLY: Final[tuple[list[bytes], ...]] = ([b"content-length"], [b"Content-Length"])
+_CHUNKED_ONLY: Final[tuple[list[bytes], ...]] = ([b"transfer-encoding"], [b"Transfer-Encoding"])
+_CHUNKED_LINES: Final[tuple[bytes, ...]] = (b"\r\ntransfer-encoding: chunked", b"\r\nTransfer-Encoding: chunked")
 _RETRY_LINE: Final = re.compile(rb"\r\nx-should-retry:[^\r\n]*", re.IGNORECASE)
 _OUR_LINE: Final = re.compile(rb"\r\nx-claudeops-[^\r\n]*", re.IGNORECASE)
 
@@ -41,8 +43,9 @@ def open_head(call: Call, head: bytes) -> tuple[bytes, bool]:
 
     The length of a stream is not passed on: one that breaks off ends with an event of ours, and so with another length.
     """
-    special = {name.lower() for name in _SPECIAL.findall(head)}
-    head = _clean(head)
+    found = _SPECIAL.findall(head)
+    special = {name.lower() for name in found}
+    head = (_without_chunked(head) if found in _CHUNKED_ONLY else b"") or _clean(head)
     lines = answer_lines(call)
     if b"content-length" in special:
         if EVENT_STREAM not in head and b"transfer-encoding" not in special:
@@ -98,6 +101,16 @@ def answer_lines(call: Call) -> bytes:
 
 def _length_line(head: bytes, size_bytes: int) -> bytes:
     return b"" if head[9:12] in _BODILESS else b"content-length: %d\r\n" % size_bytes
+
+
+def _without_chunked(head: bytes) -> bytes:
+    """A stream's head as most are, without the one line that may not be passed on; empty for any other head."""
+    for line in _CHUNKED_LINES:
+        at = head.find(line)
+        rest = head[at + len(line) :]
+        if at >= 0 and (not rest or rest.startswith(b"\r\n")) and head.startswith(b"HTTP/1.1"):
+            return head[:at] + rest
+    return b""
 
 
 def _clean(head: bytes) -> bytes:

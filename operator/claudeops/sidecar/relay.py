@@ -132,7 +132,7 @@ class Relay(Transfer):
     def _begin_body(self, body: bytes, is_complete: bool) -> None:
         """A stream, an error, or a document that comes in parts or is not read. A whole one is looked at only if it is no JSON."""
         self.usual = None  # what goes on may change its head, or have none
-        is_stream = self.is_streamed and self.status == 200 and EVENT_STREAM in self.answer_head
+        is_stream = self.is_streamed and self.status == 200 and self.answer_head.find(EVENT_STREAM) >= 0
         self.tap = tap = open_tap(self.answer_head, self._thought_reader() if is_stream else None)
         if tap is not None:
             body = tap.feed(body)
