@@ -7,7 +7,6 @@ from typing import Final, NamedTuple
 from claudeops.catalogue.price import STANDARD, Terms, Tokens
 from claudeops.sidecar.spelling import TAIL_MAX_BYTES, Respelling, is_usual
 from claudeops.sidecar.wireformat import (
-    ABSENT,
     UNREADABLE,
     ErrorBody,
     IterationJson,
@@ -111,15 +110,18 @@ class Usage:
     def update(self, seen: UsageJson) -> None:
         """Absent fields keep their first value."""
         self.is_known = True
-        if seen.input_tokens is not None:
-            self.input = seen.input_tokens
-        if seen.output_tokens is not None:
-            self.output = seen.output_tokens
-        if seen.cache_read_input_tokens is not None:
-            self.cache_read = seen.cache_read_input_tokens
+        tokens = seen.input_tokens
+        if tokens is not None:
+            self.input = tokens
+        tokens = seen.output_tokens
+        if tokens is not None:
+            self.output = tokens
+        tokens = seen.cache_read_input_tokens
+        if tokens is not None:
+            self.cache_read = tokens
         if seen.cache_creation_input_tokens or seen.cache_creation is not None:
             self._update_writes(seen)
-        if seen.server_tool_use is not ABSENT or seen.iterations is not ABSENT:
+        if len(seen.server_tool_use) or len(seen.iterations):
             self._update_extras(seen)
 
     def read_message(self, message: MessageJson) -> None:
