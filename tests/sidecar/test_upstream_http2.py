@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from h2.settings import SettingCodes
 from tests.sidecar.http2_peer import Certificate, Exchange, Http2Server
 from tests.sidecar.rig import KEY, PRIMARY, Rig, ask, config, is_settled, proxy, resilience, run, until
 
@@ -328,6 +329,49 @@ def test_without_h2_the_configuration_is_refused_with_what_to_do(monkeypatch: py
     with pytest.raises(InvalidResource, match=r"connections\.protocol: HTTP2 needs the package h2 .* install claudeops\[http2\]"):
         target.target_of(http2("https://127.0.0.1"))
     assert target.target_of(config("https://127.0.0.1")).shared is None
+
+
+REFUSED_STREAM = 7
+
+
+def test_requests_that_were_refused_because_the_upstream_takes_fewer_now_are_sent_again_unseen() -> None:
+    """They were not worked on (RFC 9113 section 8.7), and say nothing about the model."""
+
+    async def test() -> None:
+        async with Http2Server(whole) as api, proxy(http2(api.url)) as rig:
+            assert (await rig.call(ask())).status == 200
+            api.handle = nothing
+            calls = [asyncio.ensure_future(rig.call(ask(f"number {number}"))) for number in range(40)]
+            await until(lambda: len(api.requests) == 41)
+            api.handle = whole
+            (connection,) = api.connections
+            connection.h2.update_settings({SettingCodes.MAX_CONCURRENT_STREAMS: 5})
+            for exchange in api.requests[6:41]:
+                connection.h2.reset_stream(exchange.number, REFUSED_STREAM)
+            connection.flush()
+            for exchange in api.requests[1:6]:
+                whole(exchange)
+            assert [reply.status for reply in await asyncio.gather(*calls)] == [200] * 40
+            assert rig.runtime.models[PRIMARY].counters[0].retries == {}
+            assert len(api.connections) == 2
+            assert is_settled(rig)
+
+    run(test)
+
+
+def test_an_upstream_that_refuses_whatever_comes_is_not_asked_without_an_end() -> None:
+    async def test() -> None:
+        document = resilience(retry=Retry(max_attempts=2, initial_backoff_s=0.01, max_backoff_s=0.02, budget_percent=100))
+        async with Http2Server(whole) as api, proxy(http2(api.url, resilience=document)) as rig:
+            assert (await rig.call(ask())).status == 200
+            api.handle = lambda exchange: exchange.peer.h2.reset_stream(exchange.number, REFUSED_STREAM)
+            reply = await rig.call(ask())
+            assert reply.status == 502
+            assert "REFUSED_STREAM" in reply.json["error"]["message"]
+            assert len(api.requests) <= 5
+            assert is_settled(rig)
+
+    run(test)
 
 
 def test_an_upstream_that_takes_no_request_at_all_is_a_502_and_not_a_storm_of_connections() -> None:

@@ -40,7 +40,7 @@ class Http2Connection:
 
     __slots__ = (
         "blocked", "consumed", "h2", "heard_at", "idle_since", "is_draining", "is_full", "is_open", "is_pinged", "pool", "reads", "ready",
-        "rest", "retires_at", "served", "streams", "touched", "transport",
+        "refused_at", "rest", "retires_at", "served", "streams", "touched", "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Http2Pool) -> None:
@@ -54,6 +54,8 @@ class Http2Connection:
         """Those that this read has brought something for."""
         self.ready: Future[None] = pool.loop.create_future()
         """Done when the upstream has said how many requests it takes; failed if it never will."""
+        self.refused_at = -1
+        """The tick in which the upstream last refused a request here."""
         self.rest = b""
         self.consumed = 0
         self.reads = 0
@@ -69,7 +71,7 @@ class Http2Connection:
     @property
     def has_room(self) -> bool:
         """May another request begin here?"""
-        if not self.is_open or self.is_draining or self.pool.tick >= self.retires_at:
+        if not self.is_open or self.is_draining or self.refused_at == self.pool.tick or self.pool.tick >= self.retires_at:
             return False
         return len(self.streams) < min(STREAMS_MAX, self.h2.remote_settings.max_concurrent_streams)
 
@@ -344,6 +346,10 @@ class Http2Stream(Carrier):
         transit.failed(reason, is_unreachable=False)
 
     def _reset(self) -> None:
+        connection = self.connection
+        if self.failure == ErrorCodes.REFUSED_STREAM and not self.head and connection.served:
+            connection.refused_at = connection.pool.tick  # at once it would refuse the next one too
+            return self.send_again()
         body = b"".join(self.parts)
         if body and self.has_head:
             self.transit.more(body, False)
