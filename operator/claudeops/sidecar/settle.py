@@ -12,8 +12,6 @@ from claudeops.sidecar.edit import REMOVE
 from claudeops.sidecar.model import FALLBACK
 from claudeops.sidecar.runtime import Runtime
 
-EFFORT: Final = "output_config.effort"
-"""The member that an adjustment of ``effort`` changes; all others are called as theirs."""
 GONE: Final = 499
 """The status under which a client that left is counted."""
 
@@ -29,7 +27,7 @@ def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "")
     counters.requests[key] = counters.requests.get(key, 0) + 1
     for name in call.adjusted:
         counters.adjusted[name] = counters.adjusted.get(name, 0) + 1
-        if call.edits.get(EFFORT if name == "effort" else name) == REMOVE:
+        if call.edits.get(_member(name)) == REMOVE:
             counters.left_out[name] = counters.left_out.get(name, 0) + 1
     if call.tier == FALLBACK:
         runtime.fallback_requests += 1
@@ -38,6 +36,11 @@ def settle_answer(call: Call, runtime: Runtime, now: float, *, reason: str = "")
             counters.queue_wait.observe(call.queue_s)
     elif call.attempts and not call.group.is_auxiliary:
         _observe(call, runtime, counters, now)
+
+
+def _member(name: str) -> str:
+    """What an adjustment changes: all but one are called as the member."""
+    return "output_config.effort" if name == "effort" else name
 
 
 def count_passage(call: Call, now: float, *, reason: str = "") -> None:

@@ -14,7 +14,8 @@ _STATUS_LINE: Final = b"HTTP/1.1 200 "
 _LENGTH: Final = b"content-length:"
 _FRAMING: Final = frozenset((b"connection:", b"keep-alive:", b"proxy-connection:", b"trailer:", b"transfer-encoding:", b"upgrade:"))
 """Lines whose values say how the answer or its connection goes on: a head with one of them is never usual."""
-_PLAIN: Final = bytes(range(0x20, 0x7F))
+_SPACE: Final = 0x20
+_PLAIN: Final = bytes(range(_SPACE, 0x7F))
 
 
 class UsualHead:
@@ -25,7 +26,7 @@ class UsualHead:
 
     __slots__ = ("changing", "is_plain", "length_at", "lines", "names", "sizes", "texts")
 
-    def __init__(self, lines: list[bytes], names: list[bytes], changing: set[int]) -> None:
+    def __init__(self, lines: list[bytes], names: list[bytes], changing: set[int], *, length_at: int) -> None:
         self.lines = lines
         self.names = names
         self.changing = changing
@@ -34,7 +35,8 @@ class UsualHead:
         """What stands before, between and behind these values."""
         self.sizes: list[int] = []
         """Of these values, as they were last: most have always the same."""
-        self.length_at = sorted(changing).index(_place_of_length(names))
+        self.length_at = sorted(changing).index(length_at)
+        """Among these values."""
         self.is_plain: bool | None = None
         """For the transit to note that it passes such heads on as they are; it depends on nothing but the names."""
         text = b""
@@ -76,20 +78,30 @@ def usual_head(head: bytes, last: UsualHead | None) -> UsualHead | None:
         return None
     lines = head.split(b"\r\n")
     names = [lines[0], *(line[: line.find(b":") + 1] for line in lines[1:])]
-    lowered = [name.lower() for name in names]
-    if lowered.count(_LENGTH) != 1 or not _FRAMING.isdisjoint(lowered) or any(name[:1] in b" \t" for name in names):
+    length_at = _length_at(names)
+    if length_at < 0:
         return None
-    length_at = lowered.index(_LENGTH)
     names[length_at] += b" "
-    digits = lines[length_at].removeprefix(names[length_at])
-    if not digits.isdigit() or len(digits) > LENGTH_DIGITS_MAX:
+    if not _is_length(lines[length_at].removeprefix(names[length_at])):
         return None
     if last is None or last.names != names:
-        return UsualHead(lines, names, {length_at})
-    usual = UsualHead(lines, names, last.changing | {index for index, line in enumerate(lines) if line != last.lines[index]})
+        return UsualHead(lines, names, {length_at}, length_at=length_at)
+    usual = UsualHead(lines, names, last.changing | _changed(last.lines, lines), length_at=length_at)
     usual.is_plain = last.is_plain
     return usual
 
 
-def _place_of_length(names: list[bytes]) -> int:
-    return [name.lower() for name in names].index(_LENGTH + b" ")
+def _length_at(names: list[bytes]) -> int:
+    """The place of the one line that says where the answer ends; -1 if others do, or a line is not a name and its value."""
+    lowered = [name.lower() for name in names]
+    if lowered.count(_LENGTH) != 1 or not _FRAMING.isdisjoint(lowered) or any(not name or name[0] <= _SPACE for name in names):
+        return -1
+    return lowered.index(_LENGTH)
+
+
+def _is_length(digits: bytes) -> bool:
+    return digits.isdigit() and len(digits) <= LENGTH_DIGITS_MAX
+
+
+def _changed(before: list[bytes], after: list[bytes]) -> set[int]:
+    return {index for index, line in enumerate(after) if line != before[index]}
