@@ -183,6 +183,34 @@ def test_closing_says_farewell_once_everything_is_sent() -> None:
     run(test)
 
 
+def test_a_large_body_is_encrypted_as_the_upstream_takes_it_and_never_held_twice() -> None:
+    body = Random(3).randbytes(1_000_000) * 30
+    parts = [b"head", body, b"tail" * 20_000, b"end"]
+    may_read = asyncio.Event()
+    seen: list[bytes] = []
+
+    async def read(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"go on")
+        await may_read.wait()
+        seen.append(await reader.readexactly(sum(map(len, parts))))
+
+    async def test() -> None:
+        async with Peer(read) as place:
+            above = await dial(place)
+            await until(lambda: above.data == b"go on")
+            above.transport.writelines(parts[:2])
+            for part in parts[2:]:
+                above.transport.write(part)
+            assert above.transport.transport.get_write_buffer_size() < 1_000_000
+            may_read.set()
+            await until(lambda: bool(seen))
+            assert seen[0] == b"".join(parts)
+            above.transport.abort()
+            await until(lambda: above.is_lost)
+
+    run(test)
+
+
 def test_an_upstream_that_does_not_shake_hands_says_why() -> None:
     async def hang_up(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.close()

@@ -44,7 +44,7 @@ async def open_secure(
 class SecureTransport:
     """One connection. The protocol above hears of it from the end of the handshake on; the end of the other side is the end of both."""
 
-    __slots__ = ("above", "error", "handshake", "incoming", "is_closed", "outgoing", "tls", "transport")
+    __slots__ = ("above", "error", "handshake", "incoming", "is_closed", "is_full", "outgoing", "tls", "transport", "unsent")
 
     def __init__(self, above: Any, handshake: Future[None], context: ClientContext, host: str) -> None:
         self.above = above
@@ -55,6 +55,9 @@ class SecureTransport:
         self.transport: Transport | None = None
         self.error: Exception | None = None
         self.is_closed = False
+        self.is_full = False
+        self.unsent: list[Part] = []
+        """What the socket does not take yet, as it lies in memory: encrypted, it would be there twice."""
 
     # -- from the socket
 
@@ -92,10 +95,14 @@ class SecureTransport:
             handshake.set_exception(error or ConnectionResetError("the upstream closed the connection during the TLS handshake"))
 
     def pause_writing(self) -> None:
+        self.is_full = True
         self.above.pause_writing()
 
     def resume_writing(self) -> None:
-        self.above.resume_writing()
+        self.is_full = False
+        self._send_unsent()
+        if not self.is_full:
+            self.above.resume_writing()
 
     # -- from the protocol above
 
@@ -107,12 +114,7 @@ class SecureTransport:
             return
         if len(parts) > 1 and sum(map(len, parts)) <= RECORD_BYTES:
             parts = (b"".join(parts),)  # one record
-        try:
-            for part in parts:
-                self._encrypt(part)
-        except SSLError as error:
-            self.error = error
-            self.abort()
+        self._send(parts)
 
     def pause_reading(self) -> None:
         if self.transport is not None:
@@ -135,6 +137,7 @@ class SecureTransport:
     def abort(self) -> None:
         """Close at once; what is not sent yet never will be."""
         self.is_closed = True
+        self.unsent = []
         if self.transport is not None:
             self.transport.abort()
 
@@ -142,6 +145,8 @@ class SecureTransport:
         """Close once everything is sent, and say so to the other side."""
         if self.is_closed or self.transport is None:
             return
+        self.is_full = False
+        self._send_unsent(is_last=True)
         self.is_closed = True
         with suppress(SSLError):  # the other side's own farewell is not waited for
             self.tls.unwrap()
@@ -185,16 +190,35 @@ class SecureTransport:
             self.error = error
         return False
 
-    def _encrypt(self, data: Part) -> None:
-        if len(data) <= WRITE_BYTES:
+    def _send_unsent(self, *, is_last: bool = False) -> None:
+        unsent, self.unsent = self.unsent, []
+        if unsent:
+            self._send(unsent, is_last=is_last)
+
+    def _send(self, parts: Sequence[Part], *, is_last: bool = False) -> None:
+        try:
+            for part in parts:
+                self._encrypt(part, is_last=is_last)
+        except SSLError as error:
+            self.error = error
+            self.abort()
+
+    def _encrypt(self, data: Part, *, is_last: bool) -> None:
+        """As much as the socket takes, or all of it where it is the last."""
+        if self.unsent:
+            self.unsent.append(data)
+        elif len(data) <= WRITE_BYTES:
             if data:
                 self.tls.write(data)
                 self._flush()
-            return
-        view = memoryview(data)
-        for at in range(0, len(data), WRITE_BYTES):
-            self.tls.write(view[at : at + WRITE_BYTES])
-            self._flush()
+        else:
+            view = memoryview(data)
+            for at in range(0, len(data), WRITE_BYTES):
+                if self.is_full and not is_last:
+                    self.unsent.append(view[at:])
+                    return
+                self.tls.write(view[at : at + WRITE_BYTES])
+                self._flush()
 
     def _flush(self) -> None:
         data = self.outgoing.read()
