@@ -141,7 +141,8 @@ class Storm:
     async def _blow(self) -> None:
         choices = self.choices
         self.loop.connecting = self._connecting
-        plan: list[tuple[float, Any]] = [(choices.below(256) / 255 * WITHIN_S, self._visit) for _ in range(8 + choices.below(40))]
+        spread_s = choices.one_of((WITHIN_S, WITHIN_S, 2.0))
+        plan: list[tuple[float, Any]] = [(choices.below(256) / 255 * spread_s, self._visit) for _ in range(8 + choices.below(40))]
         happenings = [self._set_faults, self._set_faults, self._reconfigure, self._assign, self._assign, self._take_key]
         for _ in range(choices.below(12)):
             plan.append((choices.below(256) / 255 * WITHIN_S, choices.one_of(happenings)))
