@@ -92,7 +92,8 @@ def part_costs(path: Path, batches: int) -> Figures:
     """Of the parts of sending and answering that can be run alone."""
     path.ask()
     call = path.client.transit
-    runtime = path.pipeline.runtime
+    pool, runtime = path.pipeline.pool, path.pipeline.runtime
+    call.usual = None if pool is None else pool.usual  # as the upstream side leaves it
     now = runtime.clock()
     call.sent_at = call.first_byte_at = now
     call.status, usage = 200, Usage()
