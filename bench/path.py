@@ -46,6 +46,9 @@ class Sink:
     def set_write_buffer_limits(self, high: int) -> None:
         """There is no buffer."""
 
+    def pause_reading(self) -> None:
+        """What is read is decided elsewhere."""
+
 
 class Path:
     """One client connection, one upstream connection, and the requests between them."""

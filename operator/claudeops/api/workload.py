@@ -342,9 +342,9 @@ class WorkloadSpec(Part):
     """Retry, breaker and timeouts."""
     cache: Cache = code_default(Cache())
     """Caching."""
-    endpoints: Annotated[
-        tuple[Literal["Batches", "Files"], ...], Field(max_length=2, json_schema_extra={"uniqueItems": True})
-    ] = code_default(())
+    endpoints: Annotated[tuple[Literal["Batches", "Files"], ...], Field(max_length=2, json_schema_extra={"uniqueItems": True})] = (
+        code_default(())
+    )
     """Endpoints of the API that are opened besides messages, count_tokens and models."""
     session: Session = code_default(Session())
     """What makes a session: they take turns in the queue, and each stays on the fallback that has served it."""

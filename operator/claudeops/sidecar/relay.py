@@ -28,6 +28,10 @@ ERROR_MAX_BYTES: Final = 1_048_576
 HOLD_HEAD_S: Final = 1.0
 END_S: Final = 1.0
 """How long an answer may say nothing behind its stream's last event."""
+BURST_S: Final = 0.001
+BURST_BYTES: Final = 16_384
+"""A stream that is read twice within so short a time, and has little to say each time, rests: its events come faster than anybody reads
+them, and each of them would cost two system calls. Up to a millisecond of them goes out together then."""
 # How often a running stream tells the limiter what it has produced.
 FLUSH_S: Final = 0.25
 
@@ -52,7 +56,8 @@ class Relay(Transfer):
             self._begin_body(body, is_complete)
 
     def more(self, body: bytes, is_complete: bool) -> None:
-        now = self.last_byte_at = self.pipeline.runtime.clock()
+        before, now = self.last_byte_at, self.pipeline.runtime.clock()
+        self.last_byte_at = now
         if self.tap is not None:
             return self._feed_body(self.tap.feed(body), is_complete)
         reader = self.reader
@@ -62,6 +67,8 @@ class Relay(Transfer):
             self._feed_stream(body, is_complete, now)
         else:
             self._relay_events(reader, body, now)
+            if now - before < BURST_S and len(body) < BURST_BYTES and self.upstream is not None:
+                self.upstream.rest()
 
     def failed(self, reason: str, *, is_unreachable: bool) -> None:
         now = self.pipeline.runtime.clock()

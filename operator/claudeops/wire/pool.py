@@ -18,6 +18,7 @@ AGE_TICKS: Final = 600
 AGE_JITTER: Final = 0.2
 """A connection serves 10 minutes, 20 % more or less so that those opened together do not end together: long enough for reuse of 99 % at
 ten requests a minute and connection, short enough to follow a changed address or a rebalanced load balancer."""
+REST_S: Final = 0.001
 WARM_AT_ONCE: Final = 16
 WARM_BACKOFF_MAX_TICKS: Final = 300
 Request = tuple[Part, ...]
@@ -33,7 +34,7 @@ class Pool:
 
     __slots__ = (
         "address", "age_ticks", "busy", "connect_timeout_s", "dialer", "idle", "limit", "loop", "minimum", "opening", "promised",
-        "sent", "tasks", "tick", "usual", "waiting", "warm_at", "warm_backoff",
+        "resting", "sent", "tasks", "tick", "usual", "waiting", "warm_at", "warm_backoff",
     )  # fmt: skip
 
     def __init__(self, dialer: Dialer, address: Address, *, limit: int, minimum: int = 0, connect_timeout_s: float) -> None:
@@ -49,6 +50,7 @@ class Pool:
         self.opening = 0
         self.promised = 0
         """Those of them that are for whoever waits; others have a request of their own."""
+        self.resting: list[UpstreamConnection] = []
         self.sent = 0
         self.waiting: dict[Opening, None] = {}
         self.tasks: set[asyncio.Task[None]] = set()
@@ -127,6 +129,17 @@ class Pool:
                 request = opening.request
                 self.busy += 1
                 connection.begin(opening.take(), request)
+
+    def rest(self, connection: UpstreamConnection) -> None:
+        """Wake the connection in :data:`REST_S`, with all others that rest then."""
+        if not self.resting:
+            self.loop.call_later(REST_S, self._wake)
+        self.resting.append(connection)
+
+    def _wake(self) -> None:
+        resting, self.resting = self.resting, []
+        for connection in resting:
+            connection.wake()
 
     def lost(self, connection: UpstreamConnection, *, was_busy: bool) -> None:
         """A connection is gone."""

@@ -38,6 +38,9 @@ class Carrier:
         """Stop (True) or go on (False) reading the answer."""
         raise NotImplementedError
 
+    def rest(self) -> None:
+        """Read the answer again in a millisecond, where that spares reads; what comes meanwhile waits in the kernel."""
+
     def send_part(self, data: bytes) -> None:
         """The next bytes of a request body that is sent in parts. Raises ValueError for more than was announced."""
         raise NotImplementedError

@@ -28,8 +28,9 @@ class UpstreamConnection(Carrier):
     """Frames answers and tells the transit. A kept-alive connection that turns out to be closed sends its request again on another."""
 
     __slots__ = (
-        "body_parts", "buffer", "has_head", "idle_since", "is_complete", "is_full", "is_open", "is_paused", "is_reusable", "is_reused",
-        "is_unframed", "messages", "on_body", "outgoing", "parser", "parts", "pool", "request", "retires_at", "transit", "transport",
+        "body_parts", "buffer", "has_head", "idle_since", "is_complete", "is_full", "is_open", "is_paused", "is_resting", "is_reusable",
+        "is_reused", "is_unframed", "messages", "on_body", "outgoing", "parser", "parts", "pool", "request", "retires_at", "transit",
+        "transport",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:
@@ -55,6 +56,7 @@ class UpstreamConnection(Carrier):
         """Much of the request is not sent yet."""
         self.is_open = False
         self.is_paused = False
+        self.is_resting = False
         self.is_reusable = False
         self.is_reused = False
         self.is_unframed = False
@@ -98,10 +100,20 @@ class UpstreamConnection(Carrier):
     def slow(self, is_slow: bool) -> None:
         if self.is_open and is_slow != self.is_paused:
             self.is_paused = is_slow
-            if is_slow:
-                self.transport.pause_reading()
-            else:
-                self.transport.resume_reading()
+            if not self.is_resting:
+                self._read(not is_slow)
+
+    def rest(self) -> None:
+        if self.is_open and not self.is_paused and not self.is_resting:
+            self.is_resting = True
+            self._read(False)
+            self.pool.rest(self)
+
+    def wake(self) -> None:
+        """The rest is over."""
+        self.is_resting = False
+        if self.is_open and not self.is_paused:
+            self._read(True)
 
     def send_part(self, data: bytes) -> None:
         if self.outgoing is not None:
@@ -173,6 +185,12 @@ class UpstreamConnection(Carrier):
             self.is_reusable = self.parser.should_keep_alive()  # llhttp forgets it once the message is over
 
     # -- parts
+
+    def _read(self, is_reading: bool) -> None:
+        if is_reading:
+            self.transport.resume_reading()
+        else:
+            self.transport.pause_reading()
 
     def _find_head(self, data: bytes) -> tuple[bytes, int]:
         """The data from the final head on, and where that ends; 0 while it is incomplete. Interim (1xx) heads are passed over."""
