@@ -14,7 +14,8 @@ from claudeops.wire.upstream import UpstreamConnection
 BATCH = 20
 UPSTREAM_URL = "http://127.0.0.1:9"
 NEVER = 1 << 60
-_USAGE = b'{"input_tokens":512,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":350}'
+_USAGE = b'{"input_tokens":512,"cache_creation_input_tokens":0,"cache_read_input_tokens":0,"output_tokens":35}'
+"""So few tokens that what a lease without limits stands for (``group.UNLIMITED``) is not used up at 70,000 answers a second."""
 ANSWER_BODY = (
     b'{"id":"msg_01ABCDEFGHIJKLMNOPQRSTUV","type":"message","role":"assistant","model":"claude-sonnet-5-5",'
     b'"content":[{"type":"text","text":"%b"}],"stop_reason":"end_turn","stop_sequence":null,"usage":%b}'
