@@ -35,7 +35,8 @@ class Process:
     def __init__(self, folder: pathlib.Path) -> None:
         self.folder = folder
         self.config, self.key, self.log = folder / "proxy.json", folder / "api-key", folder / "stderr"
-        self.api, self.admin, self.state = free_ports(3)
+        self.reserved = [reserved_port() for _ in range(3)]
+        self.api, self.admin, self.state = (int(each.getsockname()[1]) for each in self.reserved)
         self.process: subprocess.Popen[bytes] | None = None
 
     def write(self, config: ProxyConfig | bytes, *, key: str | None = KEY) -> None:
@@ -95,14 +96,16 @@ def proxy(tmp_path: pathlib.Path) -> Iterator[Process]:
     if process.process is not None:
         process.process.kill()
         process.process.wait()
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [int(each.getsockname()[1]) for each in sockets]
-    for each in sockets:
+    for each in process.reserved:
         each.close()
-    return ports
+
+
+def reserved_port() -> socket.socket:
+    """A port that nobody else is given while this stays open, and that the proxy can still listen on: both set SO_REUSEADDR."""
+    reserved = socket.socket()
+    reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    reserved.bind(("127.0.0.1", 0))
+    return reserved
 
 
 async def send(port: int, request: bytes) -> bytes:
